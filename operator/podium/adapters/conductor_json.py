@@ -1,0 +1,53 @@
+"""Conductor's JSON of a run → `RunSeen`, without what nobody needs."""
+
+from podium.ports import Json, RunSeen, TaskSeen
+
+
+def parse_run(body: Json) -> RunSeen:
+    """A Workflow as `GET /workflow/{id}`, `bulk/search` and `correlated` answer it.
+
+    They differ: `bulk/search` leaves empty fields out and has no `startTime`.
+    """
+    definition = body.get("workflowDefinition") or {}
+    metadata = (definition.get("metadata") or {}).get("podium") or {}
+    return RunSeen(
+        workflow_id=body["workflowId"],
+        name=body.get("workflowName") or definition.get("name") or "",
+        version=int(body.get("workflowVersion") or definition.get("version") or 0),
+        state=body["status"],
+        correlation_id=body.get("correlationId") or "",
+        create_ms=int(body.get("createTime") or body.get("startTime") or 0),
+        start_ms=int(body.get("startTime") or 0),
+        end_ms=int(body.get("endTime") or 0),
+        update_ms=int(body.get("updateTime") or body.get("updatedTime") or 0),
+        reason=body.get("reasonForIncompletion") or "",
+        output=body.get("output") or None,
+        tasks=tuple(parse_task(task) for task in body.get("tasks") or ()),
+        nodes=metadata.get("nodes") or {},
+        parent_id=body.get("parentWorkflowId") or "",
+        failure_run="failedWorkflow" in (body.get("input") or {}),
+    )
+
+
+def parse_task(body: Json) -> TaskSeen:
+    """One entry of a run's `tasks`."""
+    definition = body.get("workflowTask") or {}
+    return TaskSeen(
+        ref=body.get("referenceTaskName") or "",
+        task_type=body.get("taskDefName") or body.get("taskType") or "",
+        state=body["status"],
+        task_id=body.get("taskId") or "",
+        system_type=str(body.get("taskType") if _is_system(definition) else "SIMPLE"),
+        attempt=int(body.get("retryCount") or 0),
+        seq=int(body.get("seq") or 0),
+        start_ms=int(body.get("startTime") or 0),
+        end_ms=int(body.get("endTime") or 0),
+        worker=body.get("workerId") or "",
+        reason=body.get("reasonForIncompletion") or "",
+        sub_workflow_id=body.get("subWorkflowId") or "",
+        retried=bool(body.get("retried")),
+    )
+
+
+def _is_system(definition: Json) -> bool:
+    return definition.get("type", "SIMPLE") != "SIMPLE"

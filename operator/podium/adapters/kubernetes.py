@@ -1,0 +1,220 @@
+"""Kubernetes through the official client's asyncio side, as plain dicts.
+
+`CustomObjectsApi` serves every group that is not core, Events and Leases too; typed models would cost
+25 MB and break on what they do not know.
+"""
+
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+from types import TracebackType
+from typing import Any
+
+import aiohttp
+from kubernetes.aio import client
+from kubernetes.aio.client.exceptions import ApiException
+
+from podium.api.v1alpha1 import API_VERSION, FIELD_MANAGER, GROUP, KINDS, VERSION
+from podium.ports import Conflict, Gone, Json, Key, Refused, RetryLater
+
+_PAGE = 500
+_APPLY = "application/apply-patch+yaml"
+_JSON_PATCH = "application/json-patch+json"
+_REQUEST_TIMEOUT = 30
+_PLURALS = {kind.kind: kind.plural for kind in KINDS}
+
+
+class KubernetesCluster:
+    """`podium.ports.Cluster` on a real API server. Open it with `async with`."""
+
+    def __init__(self, configuration: Any) -> None:
+        """`configuration`: a loaded kubernetes.aio Configuration."""
+        self._configuration = configuration
+        self._api: Any = None
+        self._objects: Any = None
+        self.writes = 0
+        """Writes made so far, Events not counted."""
+
+    async def __aenter__(self) -> "KubernetesCluster":
+        self._api = client.ApiClient(self._configuration)
+        self._objects = client.CustomObjectsApi(self._api)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._api.close()
+
+    async def get(self, key: Key) -> Json:
+        """The object as it is now. Raises Gone."""
+        async with _translate_errors():
+            found: Json = await self._objects.get_namespaced_custom_object(
+                GROUP, VERSION, key.namespace, _PLURALS[key.kind], key.name, _request_timeout=_REQUEST_TIMEOUT
+            )
+            return found
+
+    async def list(self, kind: str, namespace: str | None = None) -> list[Json]:
+        """All objects of a kind, read in pages of 500."""
+        items: list[Json] = []
+        token = ""
+        while True:
+            more = {"_continue": token} if token else {}
+            async with _translate_errors():
+                if namespace is None:
+                    page = await self._objects.list_cluster_custom_object(
+                        GROUP, VERSION, _PLURALS[kind], limit=_PAGE, **more
+                    )
+                else:
+                    page = await self._objects.list_namespaced_custom_object(
+                        GROUP, VERSION, namespace, _PLURALS[kind], limit=_PAGE, **more
+                    )
+            items += page["items"]
+            token = page["metadata"].get("continue") or ""
+            if not token:
+                return items
+
+    async def apply_status(
+        self, key: Key, status: Json, *, uid: str, resource_version: str | None = None
+    ) -> Json:
+        """Server-side apply of the status; with a resourceVersion only if unchanged since (Conflict).
+
+        The uid makes it fail for an object that was deleted and made again meanwhile.
+        """
+        metadata: Json = {"name": key.name, "namespace": key.namespace, "uid": uid}
+        if resource_version:
+            metadata["resourceVersion"] = resource_version
+        body = {"apiVersion": API_VERSION, "kind": key.kind, "metadata": metadata, "status": status}
+        self.writes += 1
+        async with _translate_errors():
+            stored: Json = await self._objects.patch_namespaced_custom_object_status(
+                GROUP,
+                VERSION,
+                key.namespace,
+                _PLURALS[key.kind],
+                key.name,
+                body,
+                field_manager=FIELD_MANAGER,
+                force=True,
+                _content_type=_APPLY,
+                _request_timeout=_REQUEST_TIMEOUT,
+            )
+            return stored
+
+    async def patch_finalizers(self, key: Key, finalizers: Sequence[str], *, resource_version: str) -> Json:
+        """Replace the finalizers, if nothing changed since (Conflict). Raises Gone."""
+        patch = [
+            {"op": "test", "path": "/metadata/resourceVersion", "value": resource_version},
+            {"op": "add", "path": "/metadata/finalizers", "value": list(finalizers)},
+        ]
+        self.writes += 1
+        async with _translate_errors():
+            stored: Json = await self._objects.patch_namespaced_custom_object(
+                GROUP,
+                VERSION,
+                key.namespace,
+                _PLURALS[key.kind],
+                key.name,
+                patch,
+                _content_type=_JSON_PATCH,
+                _request_timeout=_REQUEST_TIMEOUT,
+            )
+            return stored
+
+    async def delete(self, key: Key, *, uid: str) -> None:
+        """Delete the object with this uid; one that is gone already is fine."""
+        self.writes += 1
+        with contextlib.suppress(Gone, Conflict):
+            async with _translate_errors():
+                await self._objects.delete_namespaced_custom_object(
+                    GROUP,
+                    VERSION,
+                    key.namespace,
+                    _PLURALS[key.kind],
+                    key.name,
+                    body={"preconditions": {"uid": uid}},
+                    _request_timeout=_REQUEST_TIMEOUT,
+                )
+
+    # --- what is not one of our kinds ----------------------------------------------------------------
+
+    async def read_cluster_id(self) -> str:
+        """The uid of the namespace kube-system: what tells this cluster from every other."""
+        async with _translate_errors():
+            answer = await client.CoreV1Api(self._api).read_namespace("kube-system")
+            return str(answer.metadata.uid)
+
+    async def create_event(self, namespace: str, body: Json) -> Json:
+        """Create an events.k8s.io/v1 Event."""
+        async with _translate_errors():
+            stored: Json = await self._objects.create_namespaced_custom_object(
+                "events.k8s.io", "v1", namespace, "events", body, _request_timeout=_REQUEST_TIMEOUT
+            )
+            return stored
+
+    async def patch_event(self, namespace: str, name: str, body: Json) -> Json:
+        """Merge into an Event: its series."""
+        async with _translate_errors():
+            stored: Json = await self._objects.patch_namespaced_custom_object(
+                "events.k8s.io",
+                "v1",
+                namespace,
+                "events",
+                name,
+                body,
+                _content_type="application/merge-patch+json",
+                _request_timeout=_REQUEST_TIMEOUT,
+            )
+            return stored
+
+    async def get_lease(self, namespace: str, name: str) -> Json:
+        """A coordination.k8s.io/v1 Lease. Raises Gone."""
+        async with _translate_errors():
+            found: Json = await self._objects.get_namespaced_custom_object(
+                "coordination.k8s.io", "v1", namespace, "leases", name, _request_timeout=5
+            )
+            return found
+
+    async def put_lease(self, namespace: str, name: str, body: Json, *, create: bool) -> Json:
+        """Create a Lease, or replace it if its resourceVersion still holds (Conflict)."""
+        async with _translate_errors():
+            group = ("coordination.k8s.io", "v1", namespace, "leases")
+            stored: Json = await (
+                self._objects.create_namespaced_custom_object(*group, body, _request_timeout=5)
+                if create
+                else self._objects.replace_namespaced_custom_object(*group, name, body, _request_timeout=5)
+            )
+            return stored
+
+
+async def load_configuration(context: str | None = None) -> Any:
+    """The client's Configuration: the named context, else the pod's account, else the current context."""
+    from kubernetes.aio import config
+
+    configuration = client.Configuration()
+    if context is None:
+        with contextlib.suppress(config.ConfigException):
+            config.load_incluster_config(client_configuration=configuration)
+            return configuration
+    await config.load_kube_config(context=context, client_configuration=configuration)
+    return configuration
+
+
+@contextlib.asynccontextmanager
+async def _translate_errors() -> AsyncIterator[None]:
+    try:
+        yield
+    except ApiException as error:
+        words = f"the API server answered {error.status} {error.reason or ''}".strip()
+        match error.status:
+            case 404:
+                raise Gone(words) from error
+            case 409:
+                raise Conflict(words) from error
+            case 422 if "test" in str(error.body):
+                # A JSON patch whose test of the resourceVersion failed.
+                raise Conflict(words) from error
+            case 400 | 403 | 413 | 422:
+                raise Refused(f"{words}: {str(error.body)[:400]}") from error
+            case _:
+                raise RetryLater(words) from error
+    except (aiohttp.ClientError, TimeoutError, ConnectionError) as error:
+        raise RetryLater(f"the API server does not answer: {type(error).__name__}") from error

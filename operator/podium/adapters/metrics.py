@@ -1,0 +1,48 @@
+"""What Prometheus scrapes of the operator. No label has an object's name: their number is bounded."""
+
+from collections.abc import Callable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+_COUNTERS = {
+    "duplicate_runs": "Duplicate runs that were found in Conductor and ended",
+    "events_dropped": "Kubernetes Events left out because there were too many",
+    "missed_events": "Changes that no watch event told of and the resync found",
+    "notices": "Notices taken from Conductor",
+    "notices_refused": "Notices refused because the secret was missing or wrong",
+}
+
+
+class Metrics:
+    """The operator's metrics in a registry of their own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._counters = {
+            name: Counter(f"podium_{name}", text, registry=self.registry) for name, text in _COUNTERS.items()
+        }
+        self.reconciles = Counter(
+            "podium_reconciles",
+            "Passes over objects",
+            ["kind", "outcome"],
+            registry=self.registry,
+        )
+        self.reconcile_seconds = Histogram(
+            "podium_reconcile_seconds",
+            "Time of a pass",
+            ["kind"],
+            buckets=(0.005, 0.02, 0.1, 0.5, 2, 10, 60),
+            registry=self.registry,
+        )
+
+    def count(self, what: str) -> None:
+        """One more of a counter named above."""
+        self._counters[what].inc()
+
+    def gauge(self, name: str, text: str, read: Callable[[], float]) -> None:
+        """A gauge that is read when it is scraped."""
+        Gauge(f"podium_{name}", text, registry=self.registry).set_function(read)
+
+    def render(self) -> bytes:
+        """The text that Prometheus reads."""
+        return generate_latest(self.registry)

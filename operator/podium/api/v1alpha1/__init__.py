@@ -1,0 +1,19 @@
+"""podium.dev/v1alpha1: the kinds, and everything that is agreed about their names."""
+
+from podium.api.v1alpha1.meta import API_VERSION, FIELD_MANAGER, FINALIZER, GROUP, VERSION, Kind
+from podium.api.v1alpha1.workflow import WORKFLOW
+from podium.api.v1alpha1.workflow_run import WORKFLOW_RUN
+
+KINDS: tuple[Kind, ...] = (WORKFLOW, WORKFLOW_RUN)
+
+__all__ = [
+    "API_VERSION",
+    "FIELD_MANAGER",
+    "FINALIZER",
+    "GROUP",
+    "KINDS",
+    "VERSION",
+    "WORKFLOW",
+    "WORKFLOW_RUN",
+    "Kind",
+]

@@ -1,0 +1,394 @@
+"""The composition root: builds the rooms, connects them, and runs them until a signal."""
+
+import asyncio
+import contextlib
+import functools
+import logging
+import os
+import secrets
+import signal
+import socket
+import time
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from typing import TypeVar
+
+import kopf
+
+from podium.adapters.clock import SystemClock
+from podium.adapters.conductor import HttpConductor
+from podium.adapters.events import EventRecorder
+from podium.adapters.kubernetes import KubernetesCluster, load_configuration
+from podium.adapters.metrics import Metrics
+from podium.core import runs, workflow
+from podium.core.definitions import Rules
+from podium.core.objects import is_finished, project_workflow, project_workflow_run
+from podium.gateway.site import Site, serve
+from podium.informers.handlers import build_registry, connection_of
+from podium.ports import Json, Key, PortError
+from podium.reconciler.lease import LeaderLease
+from podium.reconciler.loop import work
+from podium.reconciler.queue import KeyedQueue
+from podium.reconciler.resync import resync
+from podium.reconciler.runs import RunReconciler
+from podium.reconciler.store import Store
+from podium.reconciler.tracker import RunTracker
+from podium.reconciler.workflows import WorkflowReconciler
+from podium.settings import Settings
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+_WORKFLOW_LOOK = 60.0
+_TOO_LATE = 30.0
+
+
+def run(settings: Settings) -> int:
+    """Run the operator until SIGTERM or SIGINT; the exit code."""
+    return asyncio.run(_until_signalled(settings))
+
+
+async def _until_signalled(settings: Settings) -> int:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    return await operate(settings, stop)
+
+
+async def operate(
+    settings: Settings,
+    stop: asyncio.Event,
+    *,
+    ready: asyncio.Event | None = None,
+    crash: Callable[[str], None] = lambda point: None,
+) -> int:
+    """Run the operator until `stop` is set. `ready` is set once it works. `crash`: for tests."""
+    configuration = await load_configuration(settings.context)
+    async with (
+        KubernetesCluster(configuration) as cluster,
+        HttpConductor(settings.conductor_url, timeout=settings.conductor_timeout) as conductor,
+    ):
+        operator = Operator(settings, cluster, conductor, crash)
+        return await operator.run(functools.partial(connection_of, configuration), stop, ready)
+
+
+class Operator:
+    """Everything that one operator process holds, connected."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        cluster: KubernetesCluster,
+        conductor: HttpConductor,
+        crash: Callable[[str], None] = lambda point: None,
+    ) -> None:
+        self.settings = settings
+        self.cluster = cluster
+        self.conductor = conductor
+        self.metrics = Metrics()
+        self.store = Store()
+        self._crash = crash
+        self._clock = SystemClock()
+        self._queue = KeyedQueue(time.monotonic)
+        self._recorder = EventRecorder(cluster, self.metrics, time.monotonic)
+        self._beat = time.monotonic()
+        self._synced = False
+        self._exit = 0
+        self.tracker = RunTracker(
+            conductor,
+            self._queue.add,
+            sweep_interval=settings.sweep_interval,
+            stranger=self._on_stranger,
+        )
+        self._uids: dict[str, Key] = {}
+        self._cluster_id = ""
+        self._reconcilers: dict[str, Callable[[Key], Awaitable[float | None]]] = {}
+
+    async def run(
+        self,
+        connection: Callable[[], kopf.ConnectionInfo],
+        stop: asyncio.Event,
+        ready: asyncio.Event | None = None,
+    ) -> int:
+        """Serve, lead, list, watch and reconcile until `stop`; the exit code."""
+        settings = self.settings
+        site = await serve(self._site().build(), settings.listen)
+        tasks: list[asyncio.Task[None]] = []
+        lease = self._lease()
+        try:
+            self._cluster_id = await self._first("read the cluster's id", self.cluster.read_cluster_id, stop)
+            if lease is not None:
+                await _unless(stop, lease.acquire())
+            if stop.is_set():
+                return self._exit
+            self._assemble()
+            await self._first("list the objects", self._resync, stop)
+            registry = build_registry(self._on_object, self._on_gone, connection=connection)
+            watching = kopf.operator(
+                registry=registry,
+                standalone=True,
+                clusterwide=not settings.namespaces,
+                namespaces=list(settings.namespaces),
+                stop_flag=stop,
+                ready_flag=None,
+            )
+            jobs = {
+                "reconcile": work(self._queue, self._reconcilers, at_once=settings.reconcilers),
+                "tracker": self.tracker.run(),
+                "events": self._recorder.run(),
+                "resync": self._every(settings.resync_interval, self._resync),
+                "drift": self._every(settings.drift_interval, self._find_drift),
+                "look": self._every(_WORKFLOW_LOOK, self._look_at_workflows),
+                "beat": self._keep_beating(),
+                "watch": watching,
+            }
+            if lease is not None:
+                jobs["lease"] = lease.keep(functools.partial(self._lost_lease, stop))
+            tasks += [asyncio.create_task(job, name=name) for name, job in jobs.items()]
+            self._synced = True
+            log.info("podium works: %s workflows, %s runs", len(self.store.workflows), len(self.store.runs))
+            if ready is not None:
+                ready.set()
+            stopping = asyncio.create_task(_wait_for(stop), name="stop")
+            tasks.append(stopping)
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done - {stopping}:
+                if (error := task.exception()) is not None:
+                    log.error("%s ended: %r", task.get_name(), error)
+                    self._exit = 1
+                elif not stop.is_set():
+                    log.error("%s ended by itself", task.get_name())
+                    self._exit = 1
+            return self._exit
+        finally:
+            stop.set()
+            await _end(tasks)
+            if lease is not None:
+                await lease.release()
+            await site.cleanup()
+
+    # --- assembly ------------------------------------------------------------------------------------
+
+    def _assemble(self) -> None:
+        settings = self.settings
+        deletion_timeout = timedelta(seconds=settings.deletion_timeout)
+        run_reconciler = RunReconciler(
+            self.cluster,
+            self.conductor,
+            self._clock,
+            self._recorder,
+            self.store,
+            self.tracker,
+            runs.Policy(
+                cluster_id=self._cluster_id,
+                isolated=settings.isolation == "Namespace",
+                unknown_start_wait=timedelta(seconds=settings.unknown_start_wait),
+                deletion_timeout=deletion_timeout,
+            ),
+            status_interval=settings.status_interval,
+            crash=self._crash,
+        )
+        self._workflows = WorkflowReconciler(
+            self.cluster,
+            self.conductor,
+            self._clock,
+            self._recorder,
+            self.store,
+            run_reconciler,
+            workflow.Policy(
+                cluster_id=self._cluster_id,
+                rules=Rules(isolation=settings.isolation, allowed_names=frozenset(settings.allowed_names)),
+                deletion_timeout=deletion_timeout,
+            ),
+            wake=self._queue.add,
+            status_interval=settings.status_interval,
+        )
+        self._reconcilers = {
+            "WorkflowRun": self._measured("WorkflowRun", run_reconciler.reconcile),
+            "Workflow": self._measured("Workflow", self._workflows.reconcile),
+        }
+        self.metrics.gauge("queue_keys", "Objects waiting to be looked at", lambda: float(len(self._queue)))
+        self.metrics.gauge("conductor_requests", "Requests to Conductor", lambda: self.conductor.requests)
+        self.metrics.gauge("status_writes", "Writes to the API server", lambda: self.cluster.writes)
+        self.metrics.gauge("active_runs", "Runs not yet finished", self._active_runs)
+
+    def _measured(
+        self, kind: str, reconcile: Callable[[Key], Awaitable[float | None]]
+    ) -> Callable[[Key], Awaitable[float | None]]:
+        seconds = self.metrics.reconcile_seconds.labels(kind)
+        fine = self.metrics.reconciles.labels(kind, "ok")
+        failed = self.metrics.reconciles.labels(kind, "error")
+
+        async def measured(key: Key) -> float | None:
+            with seconds.time():
+                try:
+                    again = await reconcile(key)
+                except BaseException:
+                    failed.inc()
+                    raise
+                fine.inc()
+                return again
+
+        return measured
+
+    def _lease(self) -> LeaderLease | None:
+        if not self.settings.lease:
+            return None
+        namespace, _, name = self.settings.lease.rpartition("/")
+        return LeaderLease(
+            self.cluster,
+            self._clock,
+            namespace=namespace or "default",
+            name=name,
+            identity=f"{socket.gethostname()}_{os.getpid()}_{secrets.token_hex(3)}",
+            duration=self.settings.lease_duration,
+        )
+
+    def _site(self) -> Site:
+        return Site(
+            notice_token=self.settings.notice_token,
+            on_notice=self._on_notice,
+            on_refused_notice=lambda: self.metrics.count("notices_refused"),
+            problems=self._problems,
+            alive=lambda: time.monotonic() - self._beat < _TOO_LATE,
+            render_metrics=self.metrics.render,
+        )
+
+    # --- what comes in -------------------------------------------------------------------------------
+
+    def _on_object(self, key: Key, body: Json) -> None:
+        if key.kind == "Workflow":
+            before = self.store.workflows.get(key)
+            seen = project_workflow(body)
+            if self.store.put_workflow(seen):
+                changed = before is None or before.generation != seen.generation
+                if changed or seen.deleting_since is not None or not seen.status:
+                    self._queue.add(key)
+                if before is None or before.status != seen.status or changed:
+                    self._wake_pending_runs(key)
+            return
+        run = project_workflow_run(body)
+        if self.store.put_run(run):
+            self._uids[run.uid] = key
+            self._queue.add(key)
+            if run.spec is not None:
+                # The tally in the Workflow's status; many runs share one write.
+                self._queue.add(Key("Workflow", key.namespace, run.spec.workflow), delay=1.0)
+
+    def _on_gone(self, key: Key) -> None:
+        if key.kind == "Workflow":
+            self.store.remove_workflow(key)
+        else:
+            run = self.store.runs.get(key)
+            self.store.remove_run(key)
+            if run is not None:
+                self._uids.pop(run.uid, None)
+                if run.spec is not None:
+                    self._queue.add(Key("Workflow", key.namespace, run.spec.workflow), delay=1.0)
+        self._queue.add(key)
+
+    def _wake_pending_runs(self, key: Key) -> None:
+        for run in self.store.runs_of(key.namespace, key.name):
+            if run.status.get("phase") in (None, "Pending"):
+                self._queue.add(run.key)
+
+    def _on_notice(self, workflow_id: str, ended: bool) -> None:
+        self.metrics.count("notices")
+        self.tracker.notice(workflow_id, ended=ended)
+
+    def _on_stranger(self, correlation_id: str, workflow_id: str) -> None:
+        """A run that nobody watches moved: one of ours whose start was not recorded, perhaps."""
+        cluster_id, _, uid = correlation_id.partition(".")
+        if cluster_id == self._cluster_id and (key := self._uids.get(uid)):
+            log.debug("%s moved, which %s does not know", workflow_id, key)
+            self._queue.add(key)
+
+    # --- by the clock --------------------------------------------------------------------------------
+
+    async def _resync(self) -> None:
+        first = not self._synced
+        await resync(
+            self.cluster,
+            self.store,
+            self._queue.add,
+            (lambda: None) if first else (lambda: self.metrics.count("missed_events")),
+            self.settings.namespaces,
+        )
+        self._uids = {run.uid: key for key, run in self.store.runs.items()}
+        for item in self.store.runs.values():
+            workflow_id = (item.status.get("conductor") or {}).get("workflowId")
+            if workflow_id and not is_finished(item):
+                self.tracker.watch(workflow_id, item.key)
+        self.tracker.refresh_all()
+
+    async def _find_drift(self) -> None:
+        for key in await self._workflows.find_drift():
+            self._queue.add(key)
+
+    async def _look_at_workflows(self) -> None:
+        for key in self.store.workflows:
+            self._queue.add(key)
+
+    async def _every(self, interval: float, job: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            await asyncio.sleep(interval)
+            try:
+                await job()
+            except PortError as error:
+                log.warning("%s: %s; trying again in %s s", job.__name__.strip("_"), error, interval)
+
+    async def _keep_beating(self) -> None:
+        while True:
+            self._beat = time.monotonic()
+            await asyncio.sleep(1.0)
+
+    async def _first(self, what: str, job: Callable[[], Awaitable[T]], stop: asyncio.Event) -> T:
+        """Something that must work once before anything else can; the API server may still be away."""
+        told = False
+        while True:
+            try:
+                return await job()
+            except PortError as error:
+                if not told:
+                    log.warning("cannot %s yet: %s", what, error)
+                    told = True
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(stop.wait(), 1.0)
+                if stop.is_set():
+                    raise
+
+    def _lost_lease(self, stop: asyncio.Event) -> None:
+        log.error("the Lease is lost: another replica leads; ending at once")
+        self._exit = 1
+        stop.set()
+
+    def _problems(self) -> list[str]:
+        return [] if self._synced else ["the objects are not listed yet"]
+
+    def _active_runs(self) -> float:
+        return float(sum(not is_finished(item) for item in self.store.runs.values()))
+
+
+async def _wait_for(stop: asyncio.Event) -> None:
+    await stop.wait()
+
+
+async def _unless(stop: asyncio.Event, job: Awaitable[None]) -> None:
+    """Wait for the job or for the stop, whichever is first."""
+    working = asyncio.ensure_future(job)
+    stopping = asyncio.ensure_future(stop.wait())
+    await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    for task in (working, stopping):
+        task.cancel()
+    await asyncio.gather(working, stopping, return_exceptions=True)
+
+
+async def _end(tasks: list[asyncio.Task[None]]) -> None:
+    """Let the watcher end by its stop flag, cancel the rest, and wait for all."""
+    for task in tasks:
+        if task.get_name() != "watch":
+            task.cancel()
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 10.0)

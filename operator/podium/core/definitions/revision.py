@@ -1,0 +1,137 @@
+"""Is it the same definition? Canonical form, hashes, drift."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from podium.api.v1alpha1.workflow import WorkflowSpec
+from podium.core.definitions.draft import Json
+from podium.core.definitions.vocabulary import TASK_DEFINITION, WORKFLOW, Field
+
+_DEFINING = (
+    "flow",
+    "graph",
+    "state_machine",
+    "definition",
+    "description",
+    "input_schema",
+    "input_defaults",
+    "output",
+    "timeout",
+    "failure_workflow",
+    "conductor_name",
+    "task_defaults",
+    "task_types",
+)
+# What the metadata says about the meaning of a version; the owner and the hashes themselves are not.
+_MEANING = ("nodes", "inputSchema", "inputDefaults")
+_NOT_MEANING = ("version", "createTime", "updateTime", "createdBy", "updatedBy")
+
+
+def hash_definition(definition: Json) -> str:
+    """16 hexadecimal digits over everything that a definition means.
+
+    Version, times, owner and the hashes in its metadata do not count, nor do values that Conductor
+    fills in: the hash of what was stored is the hash of what Conductor gives back.
+    """
+    meaning = {key: value for key, value in definition.items() if key not in _NOT_MEANING}
+    metadata = dict(meaning.get("metadata") or {})
+    if isinstance(mark := metadata.get("podium"), Mapping):
+        metadata["podium"] = {key: mark[key] for key in _MEANING if key in mark}
+    meaning["metadata"] = metadata
+    return _digest(_normalise(meaning, WORKFLOW))
+
+
+def hash_spec(spec: WorkflowSpec) -> str:
+    """16 hexadecimal digits over the parts of a spec that make the definition, as they were written.
+
+    Nulls, defaults and keys that mean nothing here (an editor's x and y) do not count.
+    """
+    written = spec.model_dump(by_alias=True, include=set(_DEFINING), exclude_defaults=True)
+    if spec.graph is not None:
+        written["graph"]["nodes"] = sorted(
+            (_known_keys(node) for node in written["graph"]["nodes"]), key=lambda node: node["id"]
+        )
+    if spec.flow is not None:
+        written["flow"]["nodes"] = [_known_keys(node) for node in written["flow"]["nodes"]]
+    return _digest(prune(written))
+
+
+def same_definition(ours: Json, theirs: Json) -> bool:
+    """Does Conductor hold what we mean? Compares only what Conductor keeps.
+
+    Times are ignored, values that it fills in and keys that it drops too; the version and our owner
+    mark only count if both sides have them.
+    """
+    for key in ("version",):
+        if key in ours and key in theirs and ours[key] != theirs[key]:
+            return False
+    left, right = _owner(ours), _owner(theirs)
+    if left is not None and right is not None and left != right:
+        return False
+    return _digest(_normalise(_bare(ours), WORKFLOW)) == _digest(_normalise(_bare(theirs), WORKFLOW))
+
+
+def prune(value: Any) -> Any:
+    """Without nulls in objects, at any depth: null means absent. (Nulls in lists have a place and stay.)"""
+    if isinstance(value, dict):
+        return {key: prune(item) for key, item in value.items() if item is not None}
+    if isinstance(value, list):
+        return [prune(item) for item in value]
+    return value
+
+
+def _owner(definition: Json) -> Any:
+    mark = (definition.get("metadata") or {}).get("podium")
+    return mark.get("owner") if isinstance(mark, Mapping) else None
+
+
+def _bare(definition: Json) -> Json:
+    bare = {key: value for key, value in definition.items() if key not in _NOT_MEANING}
+    metadata = dict(bare.get("metadata") or {})
+    if isinstance(mark := metadata.get("podium"), Mapping):
+        metadata["podium"] = {key: value for key, value in mark.items() if key != "owner"}
+    bare["metadata"] = metadata
+    return bare
+
+
+def _normalise(value: Mapping[str, Any], fields: Mapping[str, Field]) -> Json:
+    """Only the keys that Conductor knows, without those that have the value it fills in anyway."""
+    kept: Json = {}
+    for key, item in value.items():
+        field = fields.get(key)
+        if field is None or item is None:
+            continue
+        item = _normalise_field(item, field)
+        if item != field.default or isinstance(item, bool) != isinstance(field.default, bool):
+            kept[key] = item
+    return kept
+
+
+def _normalise_field(item: Any, field: Field) -> Any:
+    match field.kind:
+        case "tasks" if isinstance(item, list):
+            return [_normalise(task, field.fields) for task in item if isinstance(task, Mapping)]
+        case "branches" if isinstance(item, list):
+            inner = Field("tasks", [], field.fields)
+            return [_normalise_field(branch, inner) for branch in item]
+        case "cases" if isinstance(item, Mapping):
+            inner = Field("tasks", [], field.fields)
+            return {case: _normalise_field(tasks, inner) for case, tasks in item.items()}
+        case "task definition" if isinstance(item, Mapping):
+            return _normalise(item, TASK_DEFINITION)
+        case _:
+            return item
+
+
+def _known_keys(node: Json) -> Json:
+    return {key: node[key] for key in ("id", "type", "config", "dependsOn") if key in node}
+
+
+def _digest(value: Any) -> str:
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+__all__: Iterable[str] = ["hash_definition", "hash_spec", "prune", "same_definition"]

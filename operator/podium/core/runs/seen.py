@@ -1,0 +1,74 @@
+"""Everything that a decision about a WorkflowRun may look at, frozen."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Literal
+
+from podium.core.effects import Unknown
+from podium.core.objects import WorkflowRun
+from podium.ports import Json, RunSeen
+
+LOOK_AGAIN = timedelta(seconds=1)
+WAIT_FOR_CONDUCTOR = timedelta(seconds=5)
+# The first task is usually polled within this time: its state shares the write that records the start.
+SETTLE = timedelta(milliseconds=250)
+
+
+@dataclass(frozen=True)
+class WorkflowFacts:
+    """What a run needs to know of its Workflow. `version` is None until it is registered."""
+
+    conductor_name: str
+    version: int | None
+    suspended: bool
+    problem: str = ""
+    """Why it cannot be used, if it cannot."""
+
+
+@dataclass(frozen=True)
+class DefinitionFacts:
+    """What travels with a registered version."""
+
+    version: int
+    input_schema: Json | None = None
+    input_defaults: Json | None = None
+
+
+@dataclass(frozen=True)
+class StartOutcome:
+    """What came of a Start in this pass, or in one whose result is not written yet."""
+
+    kind: Literal["Started", "NotSent", "Unknown", "Refused"]
+    workflow_id: str = ""
+    message: str = ""
+
+
+@dataclass(frozen=True)
+class Policy:
+    """The operator's settings that decide."""
+
+    cluster_id: str
+    isolated: bool = True
+    unknown_start_wait: timedelta = timedelta(seconds=90)
+    deletion_timeout: timedelta = timedelta(seconds=120)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Everything known about one run at one moment. None: not asked yet."""
+
+    run: WorkflowRun
+    workflow: WorkflowFacts | None
+    policy: Policy
+    definition: DefinitionFacts | Unknown | Literal["Absent"] | None = None
+    conductor: RunSeen | Unknown | Literal["Absent"] | None = None
+    lookup: tuple[RunSeen, ...] | Unknown | None = None
+    intent_fresh: bool = False
+    """The intent in `run.status` was written in this very pass and nothing was sent since."""
+    outcome: StartOutcome | None = None
+    fresh: bool = False
+    """`conductor` was read in this pass."""
+    done: frozenset[str] = frozenset()
+    """Names of effects carried out in this pass, so that none is asked for twice."""
+    failure: str = ""
+    """Why the last effect (pause, resume, terminate) could not be carried out."""

@@ -1,0 +1,185 @@
+"""From the manifest to a started run: the intent first, then the start, and what to do when it got lost."""
+
+from datetime import datetime, timedelta
+
+from podium.api.v1alpha1 import FINALIZER
+from podium.core import effects as do
+from podium.core.durations import format_precise_time, parse_duration, parse_time
+from podium.core.effects import Note, Report, RunEffect, Unknown
+from podium.core.run_input import InvalidInput, resolve_input
+from podium.core.runs.seen import (
+    LOOK_AGAIN,
+    SETTLE,
+    WAIT_FOR_CONDUCTOR,
+    DefinitionFacts,
+    Seen,
+    StartOutcome,
+)
+from podium.core.runs.words import (
+    active_words,
+    base_status,
+    finish_unstarted,
+    has_ended,
+    pending_message,
+    report_conditions,
+    starting,
+    wait,
+)
+from podium.ports import Json, RunSeen, StartRequest
+
+
+def begin(seen: Seen, now: datetime) -> RunEffect:
+    run, workflow = seen.run, seen.workflow
+    assert run.spec is not None
+    if run.spec.desired_state == "Terminated":
+        return finish_unstarted(seen, now, "Terminated", "Terminated", "terminated before it was started")
+    if run.spec.pending_timeout:
+        left = run.created + parse_duration(run.spec.pending_timeout) - now
+        if left <= timedelta(0):
+            why = pending_message(run) or "it could not start"
+            return finish_unstarted(
+                seen, now, "Failed", "PendingTimeout", f"not started within {run.spec.pending_timeout}: {why}"
+            )
+    if workflow is None:
+        return wait(seen, now, "WorkflowNotFound", f"there is no Workflow {run.spec.workflow} here yet")
+    if run.spec.desired_state == "Paused":
+        return wait(seen, now, "Paused", "set desiredState to Running to start it")
+    if workflow.suspended:
+        return wait(seen, now, "WorkflowSuspended", f"Workflow {run.spec.workflow} is suspended")
+    version = run.spec.version or workflow.version
+    if version is None:
+        reason = workflow.problem or "it is not registered in Conductor yet"
+        return wait(seen, now, "WorkflowNotReady", f"Workflow {run.spec.workflow}: {reason}")
+    if FINALIZER not in run.finalizers:
+        return do.SetFinalizers((*run.finalizers, FINALIZER))
+    match seen.definition:
+        case None:
+            return do.FetchDefinition(workflow.conductor_name, version)
+        case Unknown(error):
+            return wait(seen, now, "ConductorUnavailable", error, again=WAIT_FOR_CONDUCTOR)
+        case "Absent":
+            if run.spec.version:
+                return finish_unstarted(
+                    seen,
+                    now,
+                    "Failed",
+                    "VersionNotFound",
+                    f"spec.version: {workflow.conductor_name} has no version {version} in Conductor",
+                )
+            return wait(
+                seen, now, "WorkflowNotReady", f"version {version} is being restored", again=LOOK_AGAIN
+            )
+        case DefinitionFacts() as definition:
+            try:
+                resolve_input(run.spec.input, definition.input_defaults, definition.input_schema)
+            except InvalidInput as error:
+                return finish_unstarted(seen, now, "Failed", "InvalidInput", str(error))
+    return _intend(seen, now, workflow.conductor_name, version, attempt=1)
+
+
+def _intend(seen: Seen, now: datetime, name: str, version: int, attempt: int) -> do.WriteIntent:
+    status = base_status(seen.run)
+    status["phase"] = "Starting"
+    status["conductor"] = {
+        "name": name,
+        "version": version,
+        "correlationId": f"{seen.policy.cluster_id}.{seen.run.uid}",
+        "attempt": attempt,
+        "requestedAt": format_precise_time(now),
+    }
+    words = active_words("Starting", f"starting {name} version {version}")
+    return do.WriteIntent(report_conditions(seen, Report(status, words), now))
+
+
+def continue_start(seen: Seen, now: datetime) -> RunEffect:
+    run = seen.run
+    conductor: Json = run.status["conductor"]
+    match seen.outcome:
+        case StartOutcome(kind="Refused", message=message):
+            return finish_unstarted(seen, now, "Failed", "StartRefused", message)
+        case StartOutcome(kind="NotSent", message=message):
+            if conductor.get("attempt", 1) > 1:
+                # This one was not sent, but one before may have got through.
+                return starting(seen, now, "ConductorUnavailable", message, again=WAIT_FOR_CONDUCTOR)
+            # Nothing can have happened: without an intent the next pass begins anew at once.
+            return wait(seen, now, "ConductorUnavailable", message, again=WAIT_FOR_CONDUCTOR)
+        case StartOutcome(kind="Unknown", message=message):
+            return starting(seen, now, "StartUnconfirmed", message, again=LOOK_AGAIN)
+        case _:
+            pass
+    if seen.intent_fresh:
+        return _start(seen, now)
+    match seen.lookup:
+        case None:
+            return do.LookUp(conductor["name"], conductor["correlationId"])
+        case Unknown(error):
+            return starting(seen, now, "ConductorUnavailable", error, again=WAIT_FOR_CONDUCTOR)
+        case (first, *duplicates):
+            for duplicate in duplicates:
+                if f"Terminate {duplicate.workflow_id}" not in seen.done and not has_ended(duplicate):
+                    return _terminate_duplicate(duplicate, first)
+            return _adopt(seen, now, first)
+        case _:
+            pass
+    waited = now - parse_time(conductor.get("requestedAt") or format_precise_time(run.created))
+    if waited < seen.policy.unknown_start_wait:
+        return starting(
+            seen,
+            now,
+            "StartUnconfirmed",
+            "a start was sent and not confirmed: looking for it in Conductor before another is sent",
+            again=min(LOOK_AGAIN, seen.policy.unknown_start_wait - waited + timedelta(milliseconds=10)),
+        )
+    if run.spec and run.spec.desired_state == "Terminated":
+        return finish_unstarted(seen, now, "Terminated", "Terminated", "terminated before it was started")
+    return _intend(seen, now, conductor["name"], conductor["version"], conductor.get("attempt", 1) + 1)
+
+
+def _start(seen: Seen, now: datetime) -> RunEffect:
+    run = seen.run
+    assert run.spec is not None
+    conductor: Json = run.status["conductor"]
+    match seen.definition:
+        case None:
+            return do.FetchDefinition(conductor["name"], conductor["version"])
+        case DefinitionFacts() as definition:
+            pass
+        case Unknown(error):
+            return starting(seen, now, "ConductorUnavailable", error, again=WAIT_FOR_CONDUCTOR)
+        case "Absent":
+            return starting(
+                seen, now, "DefinitionMissing", "the pinned version is gone from Conductor", LOOK_AGAIN
+            )
+    try:
+        resolved = resolve_input(run.spec.input, definition.input_defaults, definition.input_schema)
+    except InvalidInput as error:
+        return finish_unstarted(seen, now, "Failed", "InvalidInput", str(error))
+    return do.Start(
+        StartRequest(
+            name=conductor["name"],
+            version=conductor["version"],
+            correlation_id=conductor["correlationId"],
+            input=resolved,
+            priority=run.spec.priority,
+            task_to_domain={"*": run.key.namespace} if seen.policy.isolated else None,
+        )
+    )
+
+
+def _adopt(seen: Seen, now: datetime, found: RunSeen) -> Report:
+    status = base_status(seen.run)
+    status["conductor"] = {**seen.run.status["conductor"], "workflowId": found.workflow_id}
+    status["phase"] = "Running"
+    # Once more after the time in which a late start could still appear, to end a duplicate.
+    return Report(
+        status,
+        active_words("Running", "found in Conductor after an unconfirmed start"),
+        notes=(Note("Normal", "Adopted", f"run {found.workflow_id} was found by its correlation id"),),
+        requeue_after=SETTLE,
+    )
+
+
+def _terminate_duplicate(duplicate: RunSeen, kept: RunSeen) -> do.Terminate:
+    return do.Terminate(
+        duplicate.workflow_id, f"Podium: a duplicate of {kept.workflow_id}, which is kept", duplicate=True
+    )

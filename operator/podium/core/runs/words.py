@@ -1,0 +1,109 @@
+"""Reports and their words: what a run's status says in each state."""
+
+from datetime import datetime, timedelta
+from typing import Literal
+
+from podium.core.conditions import Word, reconciling, stalled, write_conditions
+from podium.core.durations import format_time, parse_duration
+from podium.core.effects import Note, Report
+from podium.core.objects import WorkflowRun, conditions_of
+from podium.core.runs.seen import Seen
+from podium.ports import Json, RunSeen
+
+
+def report_conditions(seen: Seen, report: Report, now: datetime) -> Json:
+    """The status of a report, with its conditions and generation: what is written."""
+    status = dict(report.status or {})
+    status.pop("approvals", None)  # people's, never ours to write
+    status["observedGeneration"] = seen.run.generation
+    status["conditions"] = write_conditions(
+        report.words, conditions_of(seen.run), generation=seen.run.generation, now=now
+    )
+    return status
+
+
+def active_words(reason: str, message: str) -> tuple[Word, ...]:
+    return (*reconciling(reason, message), Word("Succeeded", "Unknown", reason, message))
+
+
+def failed_words(phase: str, message: str, reason: str = "") -> tuple[Word, ...]:
+    reason = reason or phase
+    return (
+        *stalled(reason, message),
+        Word("Succeeded", "False", reason, message),
+        Word("Finished", "True", reason),
+    )
+
+
+def wait(seen: Seen, now: datetime, reason: str, message: str, again: timedelta | None = None) -> Report:
+    status = base_status(seen.run) | {"phase": "Pending"}
+    spec = seen.run.spec
+    if spec and spec.pending_timeout:
+        left = seen.run.created + parse_duration(spec.pending_timeout) - now
+        again = min(again, left) if again else left
+    notes = (Note("Normal", reason, message),) if changed_reason(seen, reason) else ()
+    return Report(status, active_words(reason, message), notes, again)
+
+
+def starting(seen: Seen, now: datetime, reason: str, message: str, again: timedelta) -> Report:
+    del now
+    status = base_status(seen.run) | {"phase": "Starting", "conductor": seen.run.status["conductor"]}
+    notes = (Note("Warning", reason, message),) if changed_reason(seen, reason) else ()
+    return Report(status, active_words(reason, message), notes, again)
+
+
+def finish_unstarted(
+    seen: Seen, now: datetime, phase: Literal["Failed", "Terminated"], reason: str, message: str
+) -> Report:
+    status = base_status(seen.run) | {"phase": phase, "message": message[:256]}
+    status["finishedAt"] = seen.run.status.get("finishedAt") or format_time(now)
+    if conductor := seen.run.status.get("conductor"):
+        status["conductor"] = conductor
+    already = seen.run.status.get("phase") == phase
+    notes = () if already else (Note("Warning", reason, message),)
+    return Report(status, failed_words(phase, message, reason), notes)
+
+
+def base_status(run: WorkflowRun) -> Json:
+    """What every status keeps from the one before."""
+    return {key: run.status[key] for key in ("lastAction",) if key in run.status}
+
+
+def words_of(run: WorkflowRun) -> tuple[Word, ...]:
+    return tuple(
+        Word(item["type"], item["status"], item["reason"], item.get("message", ""))
+        for item in conditions_of(run)
+    )
+
+
+def changed_reason(seen: Seen, reason: str) -> bool:
+    return all(item.get("reason") != reason for item in conditions_of(seen.run))
+
+
+def pending_message(run: WorkflowRun) -> str:
+    return next((item.get("message", "") for item in conditions_of(run) if item["type"] == "Ready"), "")
+
+
+def has_ended(view: RunSeen) -> bool:
+    return view.state not in ("RUNNING", "PAUSED")
+
+
+def started_note(conductor: Json) -> Note:
+    return Note(
+        "Normal",
+        "Started",
+        f"{conductor['name']} version {conductor['version']} runs in Conductor as {conductor['workflowId']}",
+    )
+
+
+def transition_notes(before: str | None, status: Json, conductor: Json) -> tuple[Note, ...]:
+    after = status["phase"]
+    if before == after:
+        return ()
+    if after == "Running":
+        return () if before == "Starting" else (Note("Normal", "Running", "the run goes on"),)
+    if after == "Succeeded":
+        return (Note("Normal", "Succeeded", f"{status['progress']} tasks done"),)
+    if after == "Paused":
+        return (Note("Normal", "Paused", "no new tasks are scheduled until it is resumed"),)
+    return (Note("Warning", after, status.get("message", f"run {conductor['workflowId']} ended")),)

@@ -1,0 +1,350 @@
+"""What to do next about a Workflow: keep its definition in Conductor as the manifest says.
+
+A changed compiled definition is a new version; the same one is no write at all; a version that
+Podium registered and someone altered or removed is restored; versions that nothing refers to go.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from podium.api.v1alpha1 import FINALIZER
+from podium.api.v1alpha1.workflow import WorkflowSpec
+from podium.core import effects as do
+from podium.core.conditions import Word, ready, reconciling, shorten, stalled, write_conditions
+from podium.core.definitions import (
+    Compiled,
+    Finding,
+    InvalidWorkflow,
+    Rules,
+    compile_workflow,
+    conductor_name,
+    lint_workflow,
+    same_definition,
+)
+from podium.core.effects import Note, Report, Unknown, WorkflowEffect
+from podium.core.objects import Workflow, conditions_of
+from podium.ports import Json, Polled
+
+_WAIT_FOR_CONDUCTOR = timedelta(seconds=5)
+_LOOK_AGAIN = timedelta(seconds=2)
+_POLLED_WITHIN = timedelta(minutes=1)
+_MOST_TASK_TYPES = 64
+_MOST_WARNINGS = 8
+_OWNER = "owner"
+
+
+@dataclass(frozen=True)
+class RunTally:
+    """The runs of one Workflow that are in the cluster, and the versions they need."""
+
+    active: int = 0
+    succeeded: int = 0
+    failed: int = 0
+    versions: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True)
+class Policy:
+    """The operator's settings that decide."""
+
+    cluster_id: str
+    rules: Rules = field(default_factory=Rules)
+    deletion_timeout: timedelta = timedelta(seconds=120)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Everything known about one Workflow at one moment."""
+
+    workflow: Workflow
+    policy: Policy
+    definitions: tuple[Json, ...] | Unknown
+    """All versions under its name in Conductor, oldest first."""
+    registered_types: frozenset[str] | Unknown
+    pollers: tuple[Polled, ...] | Unknown
+    runs: RunTally
+    done: frozenset[str] = frozenset()
+    failure: str = ""
+    """Why the last effect could not be carried out (it may work later)."""
+    refusal: str = ""
+    """Conductor's own words, if it refuses for good."""
+
+
+def decide_workflow(seen: Seen, now: datetime) -> WorkflowEffect:
+    """The next effect, or the Report that ends this pass."""
+    workflow = seen.workflow
+    if workflow.deleting_since is not None:
+        return _release(seen, now) if FINALIZER in workflow.finalizers else Report(None)
+    spec = workflow.spec
+    if spec is None:
+        return _report(seen, stalled("InvalidSpec", workflow.spec_error))
+    namespace, name = workflow.key.namespace, workflow.key.name
+    if problem := _name_problem(spec, namespace, seen.policy.rules):
+        return _report(seen, stalled("NameNotAllowed", problem))
+    try:
+        compiled = compile_workflow(spec, namespace=namespace, name=name, rules=seen.policy.rules)
+    except InvalidWorkflow as invalid:
+        return _report(seen, stalled("InvalidDefinition", _tell(invalid.findings)))
+    if seen.refusal:
+        return _report(seen, stalled("RefusedByConductor", seen.refusal))
+    if seen.failure:
+        return _report(seen, reconciling("ConductorUnavailable", seen.failure), again=_WAIT_FOR_CONDUCTOR)
+    if FINALIZER not in workflow.finalizers:
+        return do.SetFinalizers((*workflow.finalizers, FINALIZER))
+    for look in (seen.definitions, seen.registered_types):
+        if isinstance(look, Unknown):
+            return _report(seen, reconciling("ConductorUnavailable", look.error), again=_WAIT_FOR_CONDUCTOR)
+    assert not isinstance(seen.definitions, Unknown)
+    return _register(seen, now, compiled, seen.definitions)
+
+
+def report_conditions(seen: Seen, report: Report, now: datetime) -> Json:
+    """The status of a report, with its conditions and generation: what is written."""
+    status = dict(report.status or {})
+    status["observedGeneration"] = seen.workflow.generation
+    status["conditions"] = write_conditions(
+        report.words, conditions_of(seen.workflow), generation=seen.workflow.generation, now=now
+    )
+    return status
+
+
+def owner_of(policy: Policy, workflow: Workflow) -> str:
+    """Who a definition in Conductor belongs to: stays the same when the object is made again."""
+    return f"{policy.cluster_id}/{workflow.key.namespace}/{workflow.key.name}"
+
+
+def podium_metadata(definition: Json) -> Json:
+    """What Podium keeps in a definition's metadata; empty for one that is not ours."""
+    found = (definition.get("metadata") or {}).get("podium")
+    return found if isinstance(found, dict) else {}
+
+
+# --- registration -----------------------------------------------------------------------------------
+
+
+def _register(seen: Seen, now: datetime, compiled: Compiled, definitions: tuple[Json, ...]) -> WorkflowEffect:
+    owner = owner_of(seen.policy, seen.workflow)
+    assert seen.workflow.spec is not None
+    ours = [item for item in definitions if podium_metadata(item).get(_OWNER) == owner]
+    foreign = [item for item in definitions if podium_metadata(item).get(_OWNER) != owner]
+    if foreign and not ours and seen.workflow.spec.conductor_name is None:
+        return _report(seen, stalled("NameTaken", _name_taken(compiled.definition["name"], foreign)))
+    assert not isinstance(seen.registered_types, Unknown)
+    for task in compiled.task_definitions:
+        if task["name"] not in seen.registered_types and f"task {task['name']}" not in seen.done:
+            return do.PutTaskDefinition(task)
+    version, wanted = _wanted_version(seen, compiled, ours, definitions)
+    stored = next((item for item in definitions if item["version"] == version), None)
+    target = _with_owner(wanted, owner, version)
+    if (stored is None or not same_definition(target, stored)) and f"definition {version}" not in seen.done:
+        return do.PutDefinition(target)
+    for old in _unneeded(seen, ours, version):
+        if f"delete {old}" not in seen.done:
+            return do.DeleteDefinition(compiled.definition["name"], old)
+    return _registered(seen, now, compiled, version, foreign)
+
+
+def _wanted_version(
+    seen: Seen, compiled: Compiled, ours: list[Json], definitions: tuple[Json, ...]
+) -> tuple[int, Json]:
+    """Which version has to stand, with which content.
+
+    The current version stays if the manifest means the same as when it was made: by what it compiles
+    to, or, when a newer compiler writes it otherwise, by the manifest itself.
+    """
+    known = seen.workflow.status.get("conductor") or {}
+    current = max(ours, key=lambda item: item["version"], default=None)
+    if current is not None:
+        mark = podium_metadata(current)
+        # Only a newest version of ours can be the current one; a lost status changes nothing.
+        version: int = current["version"]
+        if mark.get("hash") == compiled.hash:
+            return version, compiled.definition
+        if mark.get("specHash") == compiled.spec_hash and same_definition(current, current):
+            return version, current
+    if known.get("hash") == compiled.hash and known.get("version"):
+        taken = {item["version"] for item in definitions}
+        if current is None and known["version"] not in taken:
+            # Someone removed it: the same content may have its old number again.
+            return known["version"], compiled.definition
+    highest = max([item["version"] for item in definitions] + [known.get("version") or 0])
+    return highest + 1, compiled.definition
+
+
+def _with_owner(definition: Json, owner: str, version: int) -> Json:
+    metadata = dict(definition.get("metadata") or {})
+    metadata["podium"] = {**metadata.get("podium", {}), _OWNER: owner}
+    return {**definition, "metadata": metadata, "version": version}
+
+
+def _unneeded(seen: Seen, ours: list[Json], current: int) -> Iterable[int]:
+    """Old versions of ours that no run refers to, beyond the history limit, oldest first."""
+    assert seen.workflow.spec is not None
+    old = sorted(item["version"] for item in ours if item["version"] < current)
+    free = [version for version in old if version not in seen.runs.versions]
+    return free[: max(0, len(free) - seen.workflow.spec.revision_history_limit)]
+
+
+def _registered(seen: Seen, now: datetime, compiled: Compiled, version: int, foreign: list[Json]) -> Report:
+    name = compiled.definition["name"]
+    before = seen.workflow.status.get("conductor") or {}
+    message = f"{name} version {version}"
+    newer = [item["version"] for item in foreign if item["version"] > version]
+    if newer:
+        message += f"; version {max(newer)} was registered by someone else, runs here keep using {version}"
+    conductor = {"name": name, "version": version, "hash": compiled.hash}
+    notes: tuple[Note, ...] = ()
+    if f"definition {version}" in seen.done:
+        restored = before.get("version") == version
+        notes = (
+            Note("Warning", "Restored", f"{message} was altered or removed in Conductor and is restored")
+            if restored
+            else Note("Normal", "Registered", message),
+        )
+    words = (*ready("Registered", message), *_workers_word(seen, now, compiled.task_types))
+    return _report(seen, words, notes=notes, conductor=conductor, compiled=compiled)
+
+
+def _workers_word(seen: Seen, now: datetime, task_types: tuple[str, ...]) -> tuple[Word, ...]:
+    """WorkersAvailable, from who polled within the last minute."""
+    if isinstance(seen.pollers, Unknown):
+        return ()
+    domain = seen.workflow.key.namespace if seen.policy.rules.isolation == "Namespace" else ""
+    served = {
+        poller.task_type
+        for poller in seen.pollers
+        if poller.domain == domain and now - poller.at <= _POLLED_WITHIN
+    }
+    missing = [task_type for task_type in task_types if task_type not in served]
+    if not missing:
+        return (Word("WorkersAvailable", "True", "Polled", "every task type is polled"),)
+    shown = ", ".join(missing[:5]) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
+    where = f" in domain {domain}" if domain else ""
+    return (Word("WorkersAvailable", "False", "NoWorker", f"no worker polls {shown}{where}"),)
+
+
+# --- deletion ---------------------------------------------------------------------------------------
+
+
+def _release(seen: Seen, now: datetime) -> WorkflowEffect:
+    """Remove our definitions (runs embed theirs and go on), then let the object go."""
+    workflow = seen.workflow
+    let_go = do.SetFinalizers(tuple(name for name in workflow.finalizers if name != FINALIZER))
+    if workflow.spec is not None and workflow.spec.deletion_policy == "Orphan":
+        return let_go
+    assert workflow.deleting_since is not None
+    problem = seen.failure or seen.refusal
+    if isinstance(seen.definitions, Unknown):
+        problem = seen.definitions.error
+    if problem or isinstance(seen.definitions, Unknown):
+        if now - workflow.deleting_since >= seen.policy.deletion_timeout:
+            return let_go
+        return Report(
+            dict(workflow.status),
+            reconciling("Deleting", problem),
+            notes=(Note("Warning", "DeletionWaits", f"its definitions are still in Conductor: {problem}"),),
+            requeue_after=_LOOK_AGAIN,
+        )
+    owner = owner_of(seen.policy, workflow)
+    for item in seen.definitions:
+        mine = podium_metadata(item).get(_OWNER) == owner
+        if mine and f"delete {item['version']}" not in seen.done:
+            return do.DeleteDefinition(item["name"], item["version"])
+    return let_go
+
+
+# --- words ------------------------------------------------------------------------------------------
+
+
+def _report(
+    seen: Seen,
+    words: tuple[Word, ...],
+    *,
+    again: timedelta | None = None,
+    notes: tuple[Note, ...] = (),
+    conductor: Json | None = None,
+    compiled: Compiled | None = None,
+) -> Report:
+    before = seen.workflow.status
+    status: Json = {}
+    if conductor := conductor or before.get("conductor"):
+        status["conductor"] = conductor
+    if compiled is not None:
+        status["taskTypes"] = list(compiled.task_types[:_MOST_TASK_TYPES])
+        warnings = _warnings(seen)
+        if warnings:
+            status["warnings"] = warnings
+    elif before.get("taskTypes"):
+        status["taskTypes"] = before["taskTypes"]
+    status["runs"] = {
+        "active": seen.runs.active,
+        "succeeded": seen.runs.succeeded,
+        "failed": seen.runs.failed,
+    }
+    if not notes and words[0].status == "False" and _is_news(seen, words[0]):
+        notes = (Note("Warning", words[0].reason, words[0].message),)
+    return Report(status, words, notes, again, urgent=bool(notes) or _moved(before, status))
+
+
+def _moved(before: Json, after: Json) -> bool:
+    return any(before.get(part) != after.get(part) for part in ("conductor", "taskTypes", "warnings"))
+
+
+def _is_news(seen: Seen, word: Word) -> bool:
+    return not any(
+        item["type"] == word.type and item["reason"] == word.reason and item["message"] == word.message
+        for item in conditions_of(seen.workflow)
+    )
+
+
+def _warnings(seen: Seen) -> list[str]:
+    assert seen.workflow.spec is not None
+    found = lint_workflow(
+        seen.workflow.spec,
+        namespace=seen.workflow.key.namespace,
+        name=seen.workflow.key.name,
+        rules=seen.policy.rules,
+    )
+    texts = [shorten(f"{item.path}: {item.message}") for item in found if item.level == "warning"]
+    if len(texts) > _MOST_WARNINGS:
+        left = len(texts) - _MOST_WARNINGS + 1
+        texts = [*texts[: _MOST_WARNINGS - 1], f"and {left} more: podium lint shows them"]
+    return texts
+
+
+def _tell(findings: Iterable[Finding]) -> str:
+    errors = [item for item in findings if item.level == "error"]
+    first = errors[0]
+    more = f" (and {len(errors) - 1} more: podium lint shows them)" if len(errors) > 1 else ""
+    remedy = f" {first.remedy}" if first.remedy else ""
+    return f"{first.path}: {first.message}{remedy}{more}"
+
+
+def _name_problem(spec: WorkflowSpec, namespace: str, rules: Rules) -> str:
+    """Why spec.conductorName cannot be adopted, if it cannot."""
+    name = spec.conductor_name
+    if name is None or name in rules.allowed_names or name.startswith(f"{namespace}."):
+        return ""
+    return (
+        f"spec.conductorName: {name} is not on the operator's allow-list: have it added to "
+        "PODIUM_ALLOWED_NAMES, or leave the field out"
+    )
+
+
+def _name_taken(name: str, foreign: list[Json]) -> str:
+    owner = podium_metadata(foreign[-1]).get(_OWNER)
+    whose = f"belongs to {owner}" if owner else "was not registered by Podium"
+    return f"{name} exists in Conductor and {whose}: to take it over, set spec.conductorName: {name}"
+
+
+__all__ = [
+    "Policy",
+    "RunTally",
+    "Seen",
+    "conductor_name",
+    "decide_workflow",
+    "owner_of",
+    "podium_metadata",
+    "report_conditions",
+]

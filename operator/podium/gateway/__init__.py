@@ -1,0 +1,1 @@
+"""HTTP in: health, metrics, and Conductor's notices."""

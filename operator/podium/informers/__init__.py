@@ -1,0 +1,1 @@
+"""kopf at the door: a watch event becomes a projection and a key, nothing else."""

@@ -1,0 +1,249 @@
+"""What the reconcilers need of the world, as protocols; and the family of errors.
+
+Adapters implement these at the edge and translate every foreign error once, there. Nothing
+here knows HTTP, kopf or the Kubernetes client.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal, Protocol
+
+Json = dict[str, Any]
+
+
+class PortError(Exception):
+    """Base of what a port may raise."""
+
+
+class RetryLater(PortError):
+    """The other side is away, slow or confused; the outcome is *not* known to have happened."""
+
+
+class NotSent(RetryLater):
+    """The request never left: nothing can have happened on the other side."""
+
+
+class OutcomeUnknown(RetryLater):
+    """The request may have been carried out: it must be looked up, never blindly repeated."""
+
+
+class Refused(PortError):
+    """The other side says no for good: the user must change something."""
+
+
+class Gone(PortError):
+    """What was asked for does not exist."""
+
+
+class Conflict(PortError):
+    """Someone else changed it meanwhile: look again."""
+
+
+@dataclass(frozen=True, order=True)
+class Key:
+    """The identity of an object in the queue and the store."""
+
+    kind: str
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.kind}/{self.namespace}/{self.name}"
+
+
+class Cluster(Protocol):
+    """Kubernetes, as plain dicts. `kind` is one of ours (Workflow, WorkflowRun)."""
+
+    async def get(self, key: Key) -> Json:
+        """The object as it is now. Raises Gone."""
+        ...
+
+    async def list(self, kind: str, namespace: str | None = None) -> list[Json]:
+        """All objects of a kind, read in pages of 500."""
+        ...
+
+    async def apply_status(
+        self, key: Key, status: Json, *, uid: str, resource_version: str | None = None
+    ) -> Json:
+        """Server-side apply of the status; with a resourceVersion only if unchanged since (Conflict)."""
+        ...
+
+    async def patch_finalizers(self, key: Key, finalizers: Sequence[str], *, resource_version: str) -> Json:
+        """Replace the finalizers, if nothing changed since (Conflict). Raises Gone."""
+        ...
+
+    async def delete(self, key: Key, *, uid: str) -> None:
+        """Delete the object with this uid; one that is gone already is fine."""
+        ...
+
+
+TaskState = Literal[
+    "SCHEDULED",
+    "IN_PROGRESS",
+    "COMPLETED",
+    "COMPLETED_WITH_ERRORS",
+    "FAILED",
+    "FAILED_WITH_TERMINAL_ERROR",
+    "CANCELED",
+    "TIMED_OUT",
+    "SKIPPED",
+]
+RunState = Literal["RUNNING", "PAUSED", "COMPLETED", "FAILED", "TIMED_OUT", "TERMINATED"]
+
+
+@dataclass(frozen=True)
+class TaskSeen:
+    """One entry of a run's task list (one attempt). Times in milliseconds since 1970, 0 = not yet."""
+
+    ref: str
+    task_type: str
+    state: TaskState
+    task_id: str = ""
+    system_type: str = "SIMPLE"
+    attempt: int = 0
+    seq: int = 0
+    start_ms: int = 0
+    end_ms: int = 0
+    worker: str = ""
+    reason: str = ""
+    sub_workflow_id: str = ""
+    retried: bool = False
+
+
+@dataclass(frozen=True)
+class RunSeen:
+    """A run as Conductor shows it, without what nobody needs (definition, payloads of tasks)."""
+
+    workflow_id: str
+    name: str
+    version: int
+    state: RunState
+    correlation_id: str = ""
+    create_ms: int = 0
+    start_ms: int = 0
+    end_ms: int = 0
+    update_ms: int = 0
+    reason: str = ""
+    output: Json | None = None
+    tasks: tuple[TaskSeen, ...] = ()
+    nodes: Mapping[str, str] | None = None
+    """Reference name → the id that the user wrote, from the definition's metadata."""
+    parent_id: str = ""
+    failure_run: bool = False
+
+
+@dataclass(frozen=True)
+class Moved:
+    """A run that changed, as the sweep finds it. `at_ms`: the server's clock."""
+
+    workflow_id: str
+    correlation_id: str
+    at_ms: int
+
+
+@dataclass(frozen=True)
+class Polled:
+    """The last poll of a task type, in a domain ("" = none)."""
+
+    task_type: str
+    domain: str
+    at: datetime
+
+
+@dataclass(frozen=True)
+class StartRequest:
+    """Everything that `start` sends."""
+
+    name: str
+    version: int
+    correlation_id: str
+    input: Json
+    priority: int = 0
+    task_to_domain: Mapping[str, str] | None = None
+
+
+class Conductor(Protocol):
+    """The Conductor server: definitions, runs, what workers poll."""
+
+    async def get_definitions(self, name: str) -> list[Json]:
+        """Every version of a workflow definition, oldest first; empty if there is none."""
+        ...
+
+    async def get_definition(self, name: str, version: int) -> Json | None:
+        """One version of a definition, or None."""
+        ...
+
+    async def list_definition_stamps(self) -> dict[tuple[str, int], int]:
+        """(name, version) of every definition → when it was stored last, in milliseconds."""
+        ...
+
+    async def put_definition(self, definition: Json) -> None:
+        """Store one version of a definition. Raises Refused with Conductor's own words."""
+        ...
+
+    async def delete_definition(self, name: str, version: int) -> None:
+        """Remove one version; one that is gone already is fine."""
+        ...
+
+    async def list_task_types(self) -> frozenset[str]:
+        """Names of all registered task definitions."""
+        ...
+
+    async def put_task_definition(self, task: Json) -> None:
+        """Store a task definition (create or replace)."""
+        ...
+
+    async def list_pollers(self) -> tuple[Polled, ...]:
+        """The last poll of every task type, per domain."""
+        ...
+
+    async def start(self, request: StartRequest) -> str:
+        """Start a run; its id. Raises Refused (not created), NotSent (not created), OutcomeUnknown."""
+        ...
+
+    async def find_runs(self, name: str, correlation_id: str) -> list[RunSeen]:
+        """Top-level runs with this correlation id, oldest first, without tasks."""
+        ...
+
+    async def get_runs(self, workflow_ids: Sequence[str]) -> dict[str, RunSeen | None]:
+        """Many runs with their tasks in one go; None for those that do not exist."""
+        ...
+
+    async def list_moved(self, since_ms: int) -> tuple[Moved, ...]:
+        """Runs whose state or tasks changed after `since_ms`, by the server's clock."""
+        ...
+
+    async def pause(self, workflow_id: str) -> None:
+        """Pause a run. Conflict if it is not running."""
+        ...
+
+    async def resume(self, workflow_id: str) -> None:
+        """Resume a paused run. Conflict if it is not paused."""
+        ...
+
+    async def terminate(self, workflow_id: str, reason: str) -> None:
+        """End an active run. Conflict if it has ended. Gone if it does not exist."""
+        ...
+
+
+class Clock(Protocol):
+    """The time."""
+
+    def now(self) -> datetime:
+        """The time now, with time zone UTC."""
+        ...
+
+
+class Recorder(Protocol):
+    """Kubernetes Events and metrics: what people look at."""
+
+    def event(
+        self, key: Key, uid: str, *, kind: Literal["Normal", "Warning"], reason: str, message: str
+    ) -> None:
+        """Tell people. Aggregated and rate-limited; never raises, never waits."""
+        ...
+
+    def count(self, what: str) -> None:
+        """Count something that a metric shows."""
+        ...

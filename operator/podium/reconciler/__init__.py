@@ -1,0 +1,1 @@
+"""The machinery between eyes and hands: keyed queue, store, passes over objects, run tracker, resync."""

@@ -1,0 +1,131 @@
+"""One replica leads: a Lease is taken first, and everything else starts after."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from podium.core.durations import format_precise_time, parse_time
+from podium.ports import Clock, Conflict, Gone, Json, PortError
+
+log = logging.getLogger(__name__)
+
+
+class Leases(Protocol):
+    """Where Leases are kept."""
+
+    async def get_lease(self, namespace: str, name: str) -> Json:
+        """Raises Gone."""
+        ...
+
+    async def put_lease(self, namespace: str, name: str, body: Json, *, create: bool) -> Json:
+        """Raises Conflict."""
+        ...
+
+
+class LeaderLease:
+    """Takes and keeps a coordination.k8s.io Lease."""
+
+    def __init__(
+        self, leases: Leases, clock: Clock, *, namespace: str, name: str, identity: str, duration: float
+    ) -> None:
+        self._leases = leases
+        self._clock = clock
+        self._namespace = namespace
+        self._name = name
+        self._identity = identity
+        self._duration = duration
+        self._seen: tuple[str, datetime] | None = None
+        self.renewed: datetime | None = None
+
+    async def acquire(self) -> None:
+        """Wait until this process leads."""
+        told = ""
+        while True:
+            try:
+                holder = await self._try()
+            except (Conflict, PortError) as error:
+                holder = f"? ({error})"
+            if holder == self._identity:
+                return
+            if holder != told:
+                log.info("standing by: %s/%s is held by %s", self._namespace, self._name, holder)
+                told = holder
+            await asyncio.sleep(min(2.0, self._duration / 4))
+
+    async def keep(self, on_lost: Callable[[], None]) -> None:
+        """Renew until cancelled; call `on_lost` once the Lease may be another's."""
+        while True:
+            await asyncio.sleep(self._duration / 3)
+            try:
+                if await self._try() != self._identity:
+                    on_lost()
+                    return
+            except PortError as error:
+                log.warning("the Lease was not renewed: %s", error)
+            if not self.holds():
+                on_lost()
+                return
+
+    def holds(self) -> bool:
+        """Whether nobody else can have taken it yet."""
+        return self.renewed is not None and self._clock.now() - self.renewed < timedelta(
+            seconds=self._duration * 0.8
+        )
+
+    async def release(self) -> None:
+        """Give it back, so that the next one need not wait."""
+        try:
+            lease = await self._leases.get_lease(self._namespace, self._name)
+            if lease["spec"].get("holderIdentity") == self._identity:
+                lease["spec"] |= {"holderIdentity": "", "leaseDurationSeconds": 1}
+                await self._leases.put_lease(self._namespace, self._name, lease, create=False)
+        except PortError:
+            log.debug("the Lease was not given back; it runs out by itself")
+
+    async def _try(self) -> str:
+        """Take or renew it if that is allowed; who holds it then."""
+        now = self._clock.now()
+        spec: Json = {
+            "holderIdentity": self._identity,
+            "leaseDurationSeconds": max(1, int(self._duration)),
+            "renewTime": format_precise_time(now),
+        }
+        try:
+            lease = await self._leases.get_lease(self._namespace, self._name)
+        except Gone:
+            body = {
+                "apiVersion": "coordination.k8s.io/v1",
+                "kind": "Lease",
+                "metadata": {"name": self._name, "namespace": self._namespace},
+                "spec": spec | {"acquireTime": spec["renewTime"], "leaseTransitions": 0},
+            }
+            await self._leases.put_lease(self._namespace, self._name, body, create=True)
+            self.renewed = now
+            return self._identity
+        held = lease["spec"]
+        holder = held.get("holderIdentity") or ""
+        if holder and holder != self._identity and not self._ran_out(held, now):
+            return str(holder)
+        if holder != self._identity:
+            spec |= {
+                "acquireTime": spec["renewTime"],
+                "leaseTransitions": int(held.get("leaseTransitions") or 0) + 1,
+            }
+        lease["spec"] = {**held, **spec}
+        await self._leases.put_lease(self._namespace, self._name, lease, create=False)
+        self.renewed = now
+        return self._identity
+
+    def _ran_out(self, held: Json, now: datetime) -> bool:
+        """By our own clock since we first saw this renewal: clocks of machines differ."""
+        renewal = str(held.get("renewTime") or "")
+        if self._seen is None or self._seen[0] != renewal:
+            self._seen = (renewal, now)
+            # A holder whose renewal is long past needs no second look.
+            if renewal and now - parse_time(renewal) < timedelta(seconds=3 * self._duration):
+                return False
+        return now - self._seen[1] >= timedelta(seconds=float(held.get("leaseDurationSeconds") or 1)) or (
+            bool(renewal) and now - parse_time(renewal) >= timedelta(seconds=3 * self._duration)
+        )

@@ -1,0 +1,301 @@
+"""One pass over a WorkflowRun: look, decide, do, until the decision is a report; then one status write."""
+
+import logging
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from podium.core import effects as do
+from podium.core.effects import Report, RunEffect, Unknown
+from podium.core.objects import WorkflowRun, is_finished, project_workflow_run
+from podium.core.runs import (
+    DefinitionFacts,
+    Policy,
+    Seen,
+    StartOutcome,
+    WorkflowFacts,
+    decide_run,
+    report_conditions,
+)
+from podium.core.workflow import podium_metadata
+from podium.ports import (
+    Clock,
+    Cluster,
+    Conductor,
+    Conflict,
+    Gone,
+    Json,
+    Key,
+    NotSent,
+    OutcomeUnknown,
+    PortError,
+    Recorder,
+    Refused,
+)
+from podium.reconciler.store import Store
+from podium.reconciler.tracker import RunTracker
+
+log = logging.getLogger(__name__)
+
+_MOST_EFFECTS = 20
+_MOST_DEFINITIONS = 2_000
+
+
+@dataclass
+class _Memory:
+    """What is known of a run beyond its status, until the status says it."""
+
+    uid: str
+    started_id: str = ""
+    written: datetime | None = None
+
+
+class RunReconciler:
+    """Brings WorkflowRuns and Conductor's runs together."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        conductor: Conductor,
+        clock: Clock,
+        recorder: Recorder,
+        store: Store,
+        tracker: RunTracker,
+        policy: Policy,
+        *,
+        status_interval: float,
+        crash: Callable[[str], None] = lambda point: None,
+    ) -> None:
+        """`crash(point)`: called at every boundary of an effect; tests throw there."""
+        self._cluster = cluster
+        self._conductor = conductor
+        self._clock = clock
+        self._recorder = recorder
+        self._store = store
+        self._tracker = tracker
+        self._policy = policy
+        self._status_interval = status_interval
+        self._crash = crash
+        self._memory: dict[Key, _Memory] = {}
+        self._definitions: OrderedDict[tuple[str, int], DefinitionFacts] = OrderedDict()
+
+    def learn_definition(self, definition: Json) -> None:
+        """A registered version; versions never change their meaning, so this may be kept."""
+        key = (definition["name"], int(definition["version"]))
+        mark = podium_metadata(definition)
+        self._definitions[key] = DefinitionFacts(key[1], mark.get("inputSchema"), mark.get("inputDefaults"))
+        self._definitions.move_to_end(key)
+        while len(self._definitions) > _MOST_DEFINITIONS:
+            self._definitions.popitem(last=False)
+
+    def forget_definition(self, name: str, version: int) -> None:
+        """It was removed, or altered outside."""
+        self._definitions.pop((name, version), None)
+
+    async def reconcile(self, key: Key) -> float | None:
+        """One pass; seconds until the next one is wanted, if any. Raises PortError to be tried again."""
+        run = self._store.runs.get(key)
+        if run is None:
+            self._forget(key)
+            return None
+        memory = self._remember(run)
+        seen = self._look(run, memory)
+        for _ in range(_MOST_EFFECTS):
+            effect = decide_run(seen, self._clock.now())
+            if isinstance(effect, Report):
+                return await self._report(seen, effect, memory)
+            self._crash(f"before {type(effect).__name__}")
+            seen = await self._carry_out(seen, effect, memory)
+            self._crash(f"after {type(effect).__name__}")
+        raise RuntimeError(f"{key}: no report after {_MOST_EFFECTS} effects")
+
+    # --- looking -------------------------------------------------------------------------------------
+
+    def _look(self, run: WorkflowRun, memory: _Memory) -> Seen:
+        workflow_id = (run.status.get("conductor") or {}).get("workflowId") or memory.started_id
+        view: Any = None
+        if workflow_id:
+            self._tracker.watch(workflow_id, run.key)
+            view = self._tracker.view(workflow_id)
+        outcome = StartOutcome("Started", memory.started_id) if memory.started_id else None
+        return Seen(
+            run=run,
+            workflow=self._workflow_facts(run),
+            policy=self._policy,
+            conductor=view,
+            outcome=outcome,
+        )
+
+    def _workflow_facts(self, run: WorkflowRun) -> WorkflowFacts | None:
+        if run.spec is None:
+            return None
+        workflow = self._store.workflows.get(Key("Workflow", run.key.namespace, run.spec.workflow))
+        if workflow is None or workflow.deleting_since is not None or workflow.spec is None:
+            return None
+        conductor = workflow.status.get("conductor") or {}
+        current = workflow.status.get("observedGeneration") == workflow.generation
+        ready = next(
+            (item for item in workflow.status.get("conditions") or [] if item["type"] == "Ready"), {}
+        )
+        usable = current and (ready.get("status") == "True" or ready.get("reason") == "ConductorUnavailable")
+        return WorkflowFacts(
+            conductor_name=conductor.get("name", ""),
+            version=conductor.get("version") if usable else None,
+            suspended=workflow.spec.suspend,
+            problem=ready.get("message", "") if ready.get("status") == "False" and current else "",
+        )
+
+    # --- doing ---------------------------------------------------------------------------------------
+
+    async def _carry_out(self, seen: Seen, effect: RunEffect, memory: _Memory) -> Seen:  # noqa: C901
+        run = seen.run
+        match effect:
+            case do.SetFinalizers(finalizers):
+                body = await self._cluster.patch_finalizers(
+                    run.key, finalizers, resource_version=run.resource_version
+                )
+                return replace(seen, run=self._keep(body))
+            case do.WriteIntent(status):
+                body = await self._cluster.apply_status(
+                    run.key, status, uid=run.uid, resource_version=run.resource_version
+                )
+                memory.written = self._clock.now()
+                return replace(seen, run=self._keep(body), intent_fresh=True, lookup=None, outcome=None)
+            case do.FetchDefinition(name, version):
+                return replace(seen, definition=await self._definition(name, version))
+            case do.LookUp(name, correlation_id):
+                try:
+                    found = await self._conductor.find_runs(name, correlation_id)
+                except PortError as error:
+                    return replace(seen, lookup=Unknown(str(error)))
+                return replace(seen, lookup=tuple(found))
+            case do.ReadRun(workflow_id):
+                return await self._read(seen, workflow_id)
+            case do.Start(request):
+                try:
+                    workflow_id = await self._conductor.start(request)
+                except NotSent as error:
+                    return replace(seen, intent_fresh=False, outcome=StartOutcome("NotSent", "", str(error)))
+                except OutcomeUnknown as error:
+                    return replace(seen, intent_fresh=False, outcome=StartOutcome("Unknown", "", str(error)))
+                except Refused as error:
+                    return replace(seen, intent_fresh=False, outcome=StartOutcome("Refused", "", str(error)))
+                self._crash("after Start was answered")
+                memory.started_id = workflow_id
+                self._tracker.watch(workflow_id, run.key)
+                return replace(seen, intent_fresh=False, outcome=StartOutcome("Started", workflow_id))
+            case do.Pause(workflow_id):
+                return await self._change(seen, effect, workflow_id, self._conductor.pause(workflow_id))
+            case do.Resume(workflow_id):
+                return await self._change(seen, effect, workflow_id, self._conductor.resume(workflow_id))
+            case do.Terminate(workflow_id, reason, duplicate):
+                if duplicate:
+                    log.warning("%s: ending %s, a duplicate", run.key, workflow_id)
+                    self._recorder.event(
+                        run.key, run.uid, kind="Warning", reason="DuplicateEnded", message=reason
+                    )
+                    self._recorder.count("duplicate_runs")
+                return await self._change(
+                    seen, effect, workflow_id, self._conductor.terminate(workflow_id, reason)
+                )
+            case Report():
+                raise AssertionError("a report is not carried out")
+
+    async def _change(self, seen: Seen, effect: RunEffect, workflow_id: str, call: Any) -> Seen:
+        name = type(effect).__name__
+        done = seen.done | {name, f"{name} {workflow_id}"}
+        try:
+            await call
+        except (Conflict, Gone):
+            pass  # it moved meanwhile: what it is now is read next
+        except PortError as error:
+            return replace(seen, done=done, failure=str(error))
+        if (seen.run.status.get("conductor") or {}).get("workflowId") != workflow_id:
+            return replace(seen, done=done)  # a duplicate, or one that is not recorded
+        self._crash(f"after {name} was answered")
+        return await self._read(replace(seen, done=done), workflow_id)
+
+    async def _read(self, seen: Seen, workflow_id: str) -> Seen:
+        try:
+            views = await self._conductor.get_runs([workflow_id])
+        except PortError as error:
+            return replace(seen, conductor=Unknown(str(error)), fresh=True)
+        if workflow_id not in views:
+            return replace(seen, conductor=Unknown("Conductor cannot read the run"), fresh=True)
+        view = views[workflow_id]
+        self._tracker.put(workflow_id, view)
+        return replace(seen, conductor=view or "Absent", fresh=True)
+
+    async def _definition(self, name: str, version: int) -> Any:
+        if found := self._definitions.get((name, version)):
+            return found
+        try:
+            definition = await self._conductor.get_definition(name, version)
+        except PortError as error:
+            return Unknown(str(error))
+        if definition is None:
+            return "Absent"
+        self.learn_definition(definition)
+        return self._definitions[name, version]
+
+    # --- reporting -----------------------------------------------------------------------------------
+
+    async def _report(self, seen: Seen, report: Report, memory: _Memory) -> float | None:
+        run, now = seen.run, self._clock.now()
+        again = report.requeue_after.total_seconds() if report.requeue_after else None
+        if report.status is None:
+            return again
+        status = report_conditions(seen, report, now)
+        if _means_the_same(status, run.status):
+            self._after_write(run, memory)
+            return again
+        if not report.urgent:
+            started_unseen = seen.outcome is not None and seen.conductor is None
+            rest = self._status_interval - (
+                (now - memory.written).total_seconds() if memory.written else self._status_interval
+            )
+            if started_unseen:
+                return again
+            if rest > 0 and (run.status.get("phase") != "Starting"):
+                return min(rest, again) if again is not None else rest
+        self._crash("before the report")
+        try:
+            body = await self._cluster.apply_status(run.key, status, uid=run.uid)
+        except Gone:
+            return None
+        memory.written = now
+        self._crash("after the report")
+        stored = self._keep(body)
+        for note in report.notes:
+            self._recorder.event(run.key, run.uid, kind=note.kind, reason=note.reason, message=note.message)
+        self._after_write(stored, memory)
+        return again
+
+    def _after_write(self, run: WorkflowRun, memory: _Memory) -> None:
+        workflow_id = (run.status.get("conductor") or {}).get("workflowId")
+        if workflow_id and workflow_id == memory.started_id:
+            memory.started_id = ""
+        if workflow_id and is_finished(run):
+            self._tracker.settle(workflow_id)
+
+    def _keep(self, body: Json) -> WorkflowRun:
+        run = project_workflow_run(body)
+        self._store.put_run(run)
+        return run
+
+    def _remember(self, run: WorkflowRun) -> _Memory:
+        memory = self._memory.get(run.key)
+        if memory is None or memory.uid != run.uid:
+            memory = self._memory[run.key] = _Memory(run.uid)
+        return memory
+
+    def _forget(self, key: Key) -> None:
+        self._memory.pop(key, None)
+        self._tracker.forget_key(key)
+
+
+def _means_the_same(status: Json, before: Json) -> bool:
+    """Whether a write would change nothing (approvals are people's, not ours)."""
+    return status == {name: value for name, value in before.items() if name != "approvals"}

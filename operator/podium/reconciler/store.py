@@ -1,0 +1,72 @@
+"""What the operator knows of the cluster: frozen projections, indexed by workflow."""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import TypeVar
+
+from podium.api.v1alpha1.meta import Model
+from podium.core.objects import Projection, Workflow, WorkflowRun, is_finished
+from podium.core.workflow import RunTally
+from podium.ports import Key
+
+P = TypeVar("P", bound=Model)
+
+
+class Store:
+    """Projections by key. An older version never replaces a newer one."""
+
+    def __init__(self) -> None:
+        self.workflows: dict[Key, Workflow] = {}
+        self.runs: dict[Key, WorkflowRun] = {}
+        self._runs_of: defaultdict[tuple[str, str], set[Key]] = defaultdict(set)
+
+    def put_workflow(self, workflow: Workflow) -> bool:
+        """Whether it was news."""
+        return _put(self.workflows, workflow)
+
+    def put_run(self, run: WorkflowRun) -> bool:
+        """Whether it was news."""
+        if run.spec is not None:
+            self._runs_of[run.key.namespace, run.spec.workflow].add(run.key)
+        return _put(self.runs, run)
+
+    def remove_workflow(self, key: Key) -> None:
+        """It is gone from the cluster."""
+        self.workflows.pop(key, None)
+
+    def remove_run(self, key: Key) -> None:
+        """It is gone from the cluster."""
+        run = self.runs.pop(key, None)
+        if run is not None and run.spec is not None:
+            self._runs_of[key.namespace, run.spec.workflow].discard(key)
+
+    def runs_of(self, namespace: str, workflow: str) -> Iterable[WorkflowRun]:
+        """The runs of a workflow that are in the cluster."""
+        return [self.runs[key] for key in self._runs_of.get((namespace, workflow), ()) if key in self.runs]
+
+    def tally(self, namespace: str, workflow: str) -> RunTally:
+        """How the runs of a workflow stand, and which versions they refer to."""
+        active = succeeded = failed = 0
+        versions = set()
+        for run in self.runs_of(namespace, workflow):
+            if version := (run.status.get("conductor") or {}).get("version"):
+                versions.add(version)
+            if run.spec is not None and run.spec.version:
+                versions.add(run.spec.version)
+            if not is_finished(run):
+                active += 1
+            elif run.status.get("phase") == "Succeeded":
+                succeeded += 1
+            else:
+                failed += 1
+        return RunTally(active, succeeded, failed, frozenset(versions))
+
+
+def _put(known: dict[Key, Projection[P]], item: Projection[P]) -> bool:
+    before = known.get(item.key)
+    if before is not None and before.uid == item.uid:
+        # Resource versions of one object are ordered; our own writes may come before their events.
+        if int(item.resource_version or 0) <= int(before.resource_version or 0):
+            return False
+    known[item.key] = item
+    return True

@@ -1,0 +1,202 @@
+"""Follows runs in Conductor: notices are hints that wake it, a sweep is the truth.
+
+No request per run: what moved is found by two searches over the time of change, and read in bulk.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+
+from podium.ports import Conductor, Key, PortError, RunSeen
+
+log = logging.getLogger(__name__)
+
+_READ_AT_ONCE = 50
+# Notices of one change come in a burst; a read shortly after serves them all.
+_GATHER = 0.03
+# A big run's answer is megabytes: it is not read more often than this, but for its end.
+_BIG_RUN_TASKS = 200
+_BIG_RUN_REST = 1.0
+# The server's index may be behind its clock, and changes may carry the same millisecond.
+_OVERLAP_MS = 5_000
+_END_TRIES = 5
+
+
+class RunTracker:
+    """Views of the runs that are watched, and the keys of those that moved."""
+
+    def __init__(
+        self,
+        conductor: Conductor,
+        wake: Callable[[Key], None],
+        *,
+        sweep_interval: float,
+        stranger: Callable[[str, str], None],
+    ) -> None:
+        """`wake(key)`: a watched run moved. `stranger(correlation id, workflow id)`: an unknown one did."""
+        self._conductor = conductor
+        self._wake = wake
+        self._stranger = stranger
+        self._sweep_interval = sweep_interval
+        self._keys: dict[str, Key] = {}
+        self._views: dict[str, RunSeen] = {}
+        self._absent: set[str] = set()
+        self._stale: dict[str, float] = {}
+        self._ending: dict[str, int] = {}
+        self._swept: dict[tuple[str, int], None] = {}
+        self._watermark_ms = 0
+        self._work = asyncio.Event()
+        self.sweeps = 0
+        self.notices = 0
+        self.last_error = ""
+
+    def watch(self, workflow_id: str, key: Key) -> None:
+        """Follow a run; the first view comes with the next read."""
+        if self._keys.get(workflow_id) != key:
+            self._keys[workflow_id] = key
+            self.refresh(workflow_id)
+
+    def forget(self, workflow_id: str) -> None:
+        """Nobody asks for this run any more."""
+        self._keys.pop(workflow_id, None)
+        self._views.pop(workflow_id, None)
+        self._absent.discard(workflow_id)
+        self._stale.pop(workflow_id, None)
+
+    def forget_key(self, key: Key) -> None:
+        """The object is gone from the cluster."""
+        for workflow_id in [known for known, whose in self._keys.items() if whose == key]:
+            self.forget(workflow_id)
+
+    def settle(self, workflow_id: str) -> None:
+        """It ended and its end is written: keep listening, but drop the view."""
+        self._views.pop(workflow_id, None)
+
+    def is_watched(self, workflow_id: str) -> bool:
+        """Whether this run is known."""
+        return workflow_id in self._keys
+
+    def view(self, workflow_id: str) -> RunSeen | str | None:
+        """The latest view; "Absent" if Conductor does not have it; None if it was not read yet."""
+        if workflow_id in self._absent:
+            return "Absent"
+        return self._views.get(workflow_id)
+
+    def put(self, workflow_id: str, view: RunSeen | None) -> None:
+        """A view that someone else read."""
+        if view is None:
+            self._views.pop(workflow_id, None)
+            self._absent.add(workflow_id)
+        else:
+            self._absent.discard(workflow_id)
+            self._views[workflow_id] = view
+
+    def refresh(self, workflow_id: str) -> None:
+        """Its view is old: read it with the next bulk read."""
+        now = asyncio.get_running_loop().time()
+        self._stale.setdefault(workflow_id, now)
+        self._work.set()
+
+    def notice(self, workflow_id: str, *, ended: bool) -> None:
+        """Conductor says that this run moved (a hint: it may be late, doubled or lost)."""
+        self.notices += 1
+        if workflow_id not in self._keys:
+            return
+        if ended:
+            self._ending[workflow_id] = _END_TRIES
+        elif self._is_big(workflow_id):
+            now = asyncio.get_running_loop().time()
+            self._stale.setdefault(workflow_id, now + _BIG_RUN_REST)
+            self._work.set()
+            return
+        self.refresh(workflow_id)
+
+    async def run(self) -> None:
+        """Sweep and read until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._sweep_for_ever(), name="sweep")
+            tasks.create_task(self._read_for_ever(), name="read")
+
+    def refresh_all(self) -> None:
+        """Read every active run again: after a start, and from time to time as an audit."""
+        for workflow_id in self._keys:
+            if workflow_id in self._views or workflow_id in self._absent:
+                self.refresh(workflow_id)
+
+    async def _sweep_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(self._sweep_interval)
+            if not self._keys:
+                continue
+            try:
+                await self.sweep()
+                self.last_error = ""
+            except PortError as error:
+                if not self.last_error:
+                    log.warning("cannot look for runs that moved: %s", error)
+                self.last_error = str(error)
+
+    async def sweep(self) -> None:
+        """Find the runs that moved since the last sweep, and have them read."""
+        moved = await self._conductor.list_moved(max(0, self._watermark_ms - _OVERLAP_MS))
+        self.sweeps += 1
+        swept: dict[tuple[str, int], None] = {}
+        for item in moved:
+            mark = (item.workflow_id, item.at_ms)
+            swept[mark] = None
+            self._watermark_ms = max(self._watermark_ms, item.at_ms)
+            if mark in self._swept:
+                continue
+            if item.workflow_id in self._keys:
+                self.refresh(item.workflow_id)
+            else:
+                self._stranger(item.correlation_id, item.workflow_id)
+        self._swept = swept
+
+    def skip_past(self, server_ms: int) -> None:
+        """Nothing before this time (the server's clock) need be swept."""
+        self._watermark_ms = max(self._watermark_ms, server_ms)
+
+    async def _read_for_ever(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            if not self._stale:
+                self._work.clear()
+                await self._work.wait()
+                await asyncio.sleep(_GATHER)
+            now = loop.time()
+            due = [workflow_id for workflow_id, at in self._stale.items() if at <= now][:_READ_AT_ONCE]
+            if not due:
+                await asyncio.sleep(min(0.1, max(0.01, min(self._stale.values()) - now)))
+                continue
+            for workflow_id in due:
+                del self._stale[workflow_id]
+            try:
+                views = await self._conductor.get_runs(due)
+            except PortError as error:
+                log.debug("cannot read %s runs: %s", len(due), error)
+                for workflow_id in due:
+                    self._stale.setdefault(workflow_id, loop.time() + 1.0)
+                await asyncio.sleep(0.5)
+                continue
+            self._take_in(views.items())
+
+    def _take_in(self, views: Iterable[tuple[str, RunSeen | None]]) -> None:
+        now = asyncio.get_running_loop().time()
+        for workflow_id, view in views:
+            key = self._keys.get(workflow_id)
+            if key is None:
+                continue
+            tries = self._ending.pop(workflow_id, 0)
+            if view is not None and view.state in ("RUNNING", "PAUSED") and tries > 1:
+                # The notice of the end was quicker than the store: look again at once.
+                self._ending[workflow_id] = tries - 1
+                self._stale.setdefault(workflow_id, now + 0.05)
+            before = self.view(workflow_id)
+            self.put(workflow_id, view)
+            if before != self.view(workflow_id):
+                self._wake(key)
+
+    def _is_big(self, workflow_id: str) -> bool:
+        view = self._views.get(workflow_id)
+        return view is not None and len(view.tasks) > _BIG_RUN_TASKS

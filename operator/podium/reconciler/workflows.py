@@ -1,0 +1,211 @@
+"""One pass over a Workflow: look, decide, do, until the decision is a report; then one status write."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
+
+from podium.core import effects as do
+from podium.core.effects import Report, Unknown, WorkflowEffect
+from podium.core.objects import Workflow, project_workflow
+from podium.core.workflow import (
+    Policy,
+    Seen,
+    conductor_name,
+    decide_workflow,
+    report_conditions,
+)
+from podium.ports import (
+    Clock,
+    Cluster,
+    Conductor,
+    Gone,
+    Json,
+    Key,
+    Polled,
+    PortError,
+    Recorder,
+    Refused,
+)
+from podium.reconciler.runs import RunReconciler
+from podium.reconciler.store import Store
+
+log = logging.getLogger(__name__)
+
+_MOST_EFFECTS = 600
+_POLLERS_FRESH_FOR = 5.0
+
+
+class WorkflowReconciler:
+    """Brings Workflows and Conductor's definitions together."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        conductor: Conductor,
+        clock: Clock,
+        recorder: Recorder,
+        store: Store,
+        runs: RunReconciler,
+        policy: Policy,
+        *,
+        wake: Callable[[Key], None],
+        status_interval: float,
+    ) -> None:
+        """`wake(key)`: have a run looked at, because its Workflow changed."""
+        self._cluster = cluster
+        self._conductor = conductor
+        self._clock = clock
+        self._recorder = recorder
+        self._store = store
+        self._runs = runs
+        self._policy = policy
+        self._wake = wake
+        self._status_interval = status_interval
+        self._written: dict[Key, datetime] = {}
+        self._stamps: dict[tuple[str, int], int] = {}
+        self._pollers: tuple[datetime, tuple[Polled, ...] | Unknown] | None = None
+
+    async def reconcile(self, key: Key) -> float | None:
+        """One pass; seconds until the next one is wanted, if any. Raises PortError to be tried again."""
+        workflow = self._store.workflows.get(key)
+        if workflow is None:
+            self._written.pop(key, None)
+            return None
+        seen = await self._look(workflow)
+        for _ in range(_MOST_EFFECTS):
+            effect = decide_workflow(seen, self._clock.now())
+            if isinstance(effect, Report):
+                return await self._report(seen, effect)
+            seen = await self._carry_out(seen, effect)
+        raise RuntimeError(f"{key}: no report after {_MOST_EFFECTS} effects")
+
+    async def find_drift(self) -> list[Key]:
+        """Workflows whose definitions in Conductor were touched since the last look: one request."""
+        stamps = await self._conductor.list_definition_stamps()
+        before, self._stamps = self._stamps, stamps
+        moved = {name for name, version in before.keys() ^ stamps.keys()}
+        moved |= {pair[0] for pair in before.keys() & stamps.keys() if before[pair] != stamps[pair]}
+        for name, version in before:
+            if name in moved:
+                self._runs.forget_definition(name, version)
+        return [
+            key
+            for key, workflow in self._store.workflows.items()
+            if (workflow.status.get("conductor") or {}).get("name") in moved
+        ]
+
+    async def _look(self, workflow: Workflow) -> Seen:
+        definitions: tuple[Json, ...] | Unknown = ()
+        registered: frozenset[str] | Unknown = frozenset()
+        known_name = (workflow.status.get("conductor") or {}).get("name")
+        if workflow.spec is not None or known_name:
+            name = known_name
+            if workflow.spec is not None:
+                name = conductor_name(workflow.key.namespace, workflow.key.name, workflow.spec)
+            try:
+                definitions = tuple(await self._conductor.get_definitions(str(name)))
+                if workflow.deleting_since is None:
+                    registered = await self._conductor.list_task_types()
+            except PortError as error:
+                definitions = registered = Unknown(str(error))
+        return Seen(
+            workflow=workflow,
+            policy=self._policy,
+            definitions=definitions,
+            registered_types=registered,
+            pollers=await self._look_at_pollers(),
+            runs=self._store.tally(workflow.key.namespace, workflow.key.name),
+        )
+
+    async def _look_at_pollers(self) -> tuple[Polled, ...] | Unknown:
+        now = self._clock.now()
+        if self._pollers is None or (now - self._pollers[0]).total_seconds() > _POLLERS_FRESH_FOR:
+            try:
+                self._pollers = (now, await self._conductor.list_pollers())
+            except PortError as error:
+                self._pollers = (now, Unknown(str(error)))
+        return self._pollers[1]
+
+    async def _carry_out(self, seen: Seen, effect: WorkflowEffect) -> Seen:
+        key = seen.workflow.key
+        match effect:
+            case do.SetFinalizers(finalizers):
+                body = await self._cluster.patch_finalizers(
+                    key, finalizers, resource_version=seen.workflow.resource_version
+                )
+                return replace(seen, workflow=self._keep(body))
+            case do.PutTaskDefinition(definition):
+                return await self._try(
+                    seen, f"task {definition['name']}", self._conductor.put_task_definition(definition)
+                )
+            case do.PutDefinition(definition):
+                log.info("%s: registering %s version %s", key, definition["name"], definition["version"])
+                after = await self._try(
+                    seen, f"definition {definition['version']}", self._conductor.put_definition(definition)
+                )
+                if after.failure or after.refusal:
+                    return after
+                self._runs.learn_definition(definition)
+                others = tuple(
+                    item
+                    for item in (seen.definitions if not isinstance(seen.definitions, Unknown) else ())
+                    if item["version"] != definition["version"]
+                )
+                return replace(after, definitions=(*others, definition))
+            case do.DeleteDefinition(name, version):
+                self._runs.forget_definition(name, version)
+                return await self._try(
+                    seen, f"delete {version}", self._conductor.delete_definition(name, version)
+                )
+            case Report():
+                raise AssertionError("a report is not carried out")
+
+    async def _try(self, seen: Seen, what: str, call: object) -> Seen:
+        done = seen.done | {what}
+        try:
+            await call  # type: ignore[misc]
+        except Refused as error:
+            return replace(seen, done=done, refusal=str(error))
+        except PortError as error:
+            return replace(seen, done=done, failure=str(error))
+        return replace(seen, done=done)
+
+    async def _report(self, seen: Seen, report: Report) -> float | None:
+        workflow, now = seen.workflow, self._clock.now()
+        again = report.requeue_after.total_seconds() if report.requeue_after else None
+        if report.status is None:
+            return again
+        status = report_conditions(seen, report, now)
+        if status == workflow.status:
+            return again
+        written = self._written.get(workflow.key)
+        generation_seen = workflow.status.get("observedGeneration") == workflow.generation
+        if not report.urgent and generation_seen and written is not None:
+            rest = self._status_interval - (now - written).total_seconds()
+            if rest > 0:
+                return min(rest, again) if again is not None else rest
+        try:
+            body = await self._cluster.apply_status(workflow.key, status, uid=workflow.uid)
+        except Gone:
+            return None
+        self._written[workflow.key] = now
+        stored = self._keep(body)
+        for note in report.notes:
+            self._recorder.event(
+                workflow.key, workflow.uid, kind=note.kind, reason=note.reason, message=note.message
+            )
+        before, after = workflow.status.get("conditions"), stored.status.get("conditions")
+        if before != after or workflow.status.get("conductor") != stored.status.get("conductor"):
+            self._wake_waiting_runs(stored)
+        return again
+
+    def _wake_waiting_runs(self, workflow: Workflow) -> None:
+        for run in self._store.runs_of(workflow.key.namespace, workflow.key.name):
+            if run.status.get("phase") in (None, "Pending"):
+                self._wake(run.key)
+
+    def _keep(self, body: Json) -> Workflow:
+        workflow = project_workflow(body)
+        self._store.put_workflow(workflow)
+        return workflow

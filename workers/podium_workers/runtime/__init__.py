@@ -1,0 +1,1 @@
+"""Runs task functions against Conductor: one asyncio process, however many task types."""

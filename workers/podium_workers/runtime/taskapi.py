@@ -1,0 +1,241 @@
+"""Conductor's task API, as far as a worker needs it. The only module that knows conductor-python."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+from conductor.client.configuration.configuration import Configuration
+from conductor.client.http.async_api_client import AsyncApiClient
+from conductor.client.http.async_rest import ApiException, AsyncRESTClientObject
+
+from podium_workers.runtime.context import InProgress
+
+POLL_SECONDS = 60.0
+UPDATE_SECONDS = 60.0
+LOOK_SECONDS = 15.0
+LOG_SECONDS = 10.0
+QUERY_BYTES = 6000  # Conductor answers 400 to an address of about 8 kB
+_WORTH_RETRYING = frozenset({401, 403, 408, 425, 429})
+
+
+class Unavailable(Exception):
+    """Conductor gave no answer, or one that may be another next time. The outcome is unknown."""
+
+
+class Refused(Exception):
+    """Conductor says no, and will say so again (4xx)."""
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(f"{status}: {reason}")
+        self.status = status
+
+
+@dataclass(frozen=True, order=True)
+class Queue:
+    """Where tasks wait: a task type, in a domain (Podium: a namespace) or, with None, without one."""
+
+    task_type: str
+    domain: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.domain}:{self.task_type}" if self.domain else self.task_type
+
+
+@dataclass(frozen=True)
+class Task:
+    """A task that was given to this worker."""
+
+    task_id: str
+    workflow_id: str
+    task_type: str
+    ref: str
+    retry_count: int
+    poll_count: int
+    response_timeout: float
+    """Seconds without a sign of life after which Conductor takes the task for lost; 0: never."""
+    input: Mapping[str, Any]
+    output: Mapping[str, Any]
+    external_input: str | None
+    domain: str | None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How an attempt ended: COMPLETED, FAILED, FAILED_WITH_TERMINAL_ERROR or IN_PROGRESS (comes back)."""
+
+    status: str
+    output: Mapping[str, Any]
+    reason: str = ""
+    after: int = 0
+
+    @classmethod
+    def back(cls, result: InProgress) -> Outcome:
+        return cls("IN_PROGRESS", result.output, after=result.after)
+
+
+class TaskApi:
+    """Polls, results, signs of life and logs. Every call raises Unavailable or Refused."""
+
+    def __init__(self, worker_id: str) -> None:
+        self._worker_id = worker_id
+        self._configuration = Configuration()  # CONDUCTOR_SERVER_URL, CONDUCTOR_AUTH_KEY and _SECRET
+        self._configuration.host = self._configuration.host.rstrip("/")
+        # conductor-python closes and renews a connection pool *of its own* at the first broken connection,
+        # which tears every other request that is under way, and a torn poll loses tasks; and it sends a
+        # torn poll twice. A pool that it is given it leaves alone.
+        self._pool = AsyncRESTClientObject()
+        self._client = self._new_client()
+
+    @property
+    def url(self) -> str:
+        return str(self._configuration.host)
+
+    async def close(self) -> None:
+        await self._pool.close()
+
+    async def depths(self, queues: Iterable[Queue]) -> dict[Queue, int]:
+        """How many tasks wait in each queue: also those that may not be had yet (delayed, limited)."""
+        depths: dict[Queue, int] = {}
+        for part in _parts(queues):
+            query = [("taskType", str(queue)) for queue in part]
+            sizes = await self._call("GET", "/tasks/queue/sizes", LOOK_SECONDS, query=query)
+            if not isinstance(sizes, dict):
+                raise Unavailable("the queue sizes are not JSON")
+            depths.update({queue: int(sizes.get(str(queue), 0)) for queue in part})
+        return depths
+
+    async def poll(self, queue: Queue, count: int) -> list[Task]:
+        """At most `count` tasks, at once; they are ours from here on. 0 says only that we are there.
+
+        Never a long poll: Conductor keeps what it has found until `count` are there or the time is over
+        (measured: a single task reached a poll for five after the whole time-out, 3 s of 3 s).
+        """
+        query: list[tuple[str, Any]] = [("count", count), ("timeout", 0), ("workerid", self._worker_id)]
+        if queue.domain:
+            query.append(("domain", queue.domain))
+        path = {"tasktype": queue.task_type}
+        answer = await self._call("GET", "/tasks/poll/batch/{tasktype}", POLL_SECONDS, path=path, query=query)
+        if not isinstance(answer, list):
+            raise Unavailable("the answer to a poll is not a list of tasks")
+        return [_task(item) for item in answer]
+
+    async def finish(self, task: Task, outcome: Outcome, lines: Sequence[tuple[int, str]]) -> None:
+        """Sends a result. The same one may be sent again: Conductor ignores it for a finished task."""
+        await self._update(
+            task,
+            status=outcome.status,
+            outputData=dict(outcome.output),
+            reasonForIncompletion=outcome.reason or None,
+            callbackAfterSeconds=outcome.after,
+            logs=[{"taskId": task.task_id, "createdTime": when, "log": text} for when, text in lines],
+        )
+
+    async def extend(self, task: Task) -> None:
+        """The task's responseTimeout starts anew. (Logs sent with this are dropped by Conductor.)"""
+        await self._update(task, status="IN_PROGRESS", extendLease=True)
+
+    async def log(self, task: Task, line: str) -> None:
+        """Adds a line, or several in one text, to the task's log."""
+        # Not through the client: it puts a text body into JSON and strips the quotes, leaving `\\n`.
+        try:
+            authorization = await self._client.get_authentication_headers() or {}
+            response = await self._pool.connection.post(
+                f"{self.url}/tasks/{quote(task.task_id, safe='')}/log",
+                content=line.encode("utf-8", "replace"),
+                headers={"Content-Type": "text/plain; charset=utf-8", **authorization.get("header", {})},
+                timeout=LOG_SECONDS,
+            )
+        except Exception as error:
+            raise Unavailable(f"{type(error).__name__}: {error}") from error
+        if response.status_code >= 400:
+            raise Unavailable(f"{response.status_code} to a log line")
+
+    async def _update(self, task: Task, **fields: Any) -> None:
+        body = {
+            "taskId": task.task_id,
+            "workflowInstanceId": task.workflow_id,
+            "workerId": self._worker_id,
+            **{key: value for key, value in fields.items() if value is not None},
+        }
+        await self._call("POST", "/tasks", UPDATE_SECONDS, body=body)
+
+    async def _call(
+        self,
+        method: str,
+        resource: str,
+        seconds: float,
+        *,
+        path: Mapping[str, str] | None = None,
+        query: Sequence[tuple[str, Any]] = (),
+        body: Mapping[str, Any] | None = None,
+    ) -> Any:
+        # AsyncApiClient rather than AsyncTaskResourceApi on top of it: the latter turns tasks into models,
+        # and where one does not fit it logs that and returns nothing, with the tasks already handed over.
+        try:
+            async with asyncio.timeout(seconds + 5):
+                return await self._client.call_api(
+                    resource,
+                    method,
+                    dict(path or {}),
+                    list(query),
+                    {"Accept": "*/*"},
+                    body=body,
+                    response_type="object",
+                    _return_http_data_only=True,
+                    _request_timeout=seconds,
+                )
+        except ApiException as error:
+            status = int(error.status or 0)
+            if status in {401, 403}:
+                # After five failed logins a client never tries again; a new one does.
+                self._client = self._new_client()
+            reason = _words(error)
+            if 400 <= status < 500 and status not in _WORTH_RETRYING:
+                raise Refused(status, reason) from error
+            raise Unavailable(f"{status}: {reason}" if status else reason) from error
+        except Exception as error:
+            raise Unavailable(f"{type(error).__name__}: {error}") from error
+
+    def _new_client(self) -> AsyncApiClient:
+        client = AsyncApiClient(self._configuration)
+        client.async_rest_client = AsyncRESTClientObject(connection=self._pool.connection)
+        return client
+
+
+def _task(item: Mapping[str, Any]) -> Task:
+    return Task(
+        task_id=item["taskId"],
+        workflow_id=item.get("workflowInstanceId") or "",
+        task_type=item.get("taskDefName") or item.get("taskType") or "",
+        ref=item.get("referenceTaskName") or "",
+        retry_count=item.get("retryCount") or 0,
+        poll_count=item.get("pollCount") or 1,
+        response_timeout=float(item.get("responseTimeoutSeconds") or 0),
+        input=item.get("inputData") or {},
+        output=item.get("outputData") or {},
+        external_input=item.get("externalInputPayloadStoragePath"),
+        domain=item.get("domain"),
+    )
+
+
+def _parts(queues: Iterable[Queue]) -> Iterator[list[Queue]]:
+    part: list[Queue] = []
+    size = 0
+    for queue in queues:
+        length = len(quote(str(queue), safe="")) + len("&taskType=")
+        if part and size + length > QUERY_BYTES:
+            yield part
+            part, size = [], 0
+        part.append(queue)
+        size += length
+    if part:
+        yield part
+
+
+def _words(error: ApiException) -> str:
+    text = str(error.message or error.reason or "no answer").strip()
+    return "an HTML page" if text.startswith("<") else " ".join(text.split())[:300]

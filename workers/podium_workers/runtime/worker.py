@@ -1,0 +1,230 @@
+"""The worker's loop: looks what waits, takes what it can start at once, and on a stop finishes what it has."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from podium_workers.runtime.backlog import Backlog
+from podium_workers.runtime.execution import Execution
+from podium_workers.runtime.metrics import WorkerMetrics
+from podium_workers.runtime.registry import Function
+from podium_workers.runtime.settings import Settings
+from podium_workers.runtime.taskapi import Queue, Refused, Task, TaskApi, Unavailable
+
+BUSY_LOOK = 0.1
+IDLE_LOOK = 0.25
+IDLE_AFTER = 10.0
+LONGEST_OUTAGE_PAUSE = 5.0
+STUCK_AFTER = 60.0
+log = logging.getLogger(__name__)
+
+
+class Worker:
+    """Serves `functions` with `settings.concurrency` slots, which all its queues share.
+
+    One look reads the depths of all queues with one request (ten a second at work, four when idle; a held
+    long poll per queue would reserve a slot each, and one of Conductor's threads). A slot is reserved
+    before a poll, and is free again when Conductor has the result. Must be made inside of an event loop.
+    """
+
+    def __init__(
+        self,
+        functions: Iterable[Function],
+        settings: Settings,
+        api: TaskApi,
+        metrics: WorkerMetrics,
+        secrets: Iterable[str] = (),
+    ) -> None:
+        self._functions: Mapping[str, Function] = {function.name: function for function in functions}
+        self._settings = settings
+        self._api = api
+        self._metrics = metrics
+        self._secrets = tuple(secrets)
+        self._backlog = Backlog(
+            (Queue(name, domain) for name in self._functions for domain in settings.domains),
+            settings.poll_interval,
+        )
+        self._threads = ThreadPoolExecutor(settings.concurrency, thread_name_prefix="task")
+        self._free = settings.concurrency
+        self._executions: dict[asyncio.Task[None], Execution] = {}
+        self._polls: set[asyncio.Task[None]] = set()
+        self._look: asyncio.Task[None] | None = None
+        self._wake = asyncio.Event()
+        self._stopping = False
+        self._turned_at = time.monotonic()
+        self._active_at = time.monotonic()
+        self._look_at = 0.0
+        self._outage = 0
+        self._connected = False
+        self._by_depth = True
+
+    @property
+    def connected(self) -> bool:
+        """Conductor answered the last request."""
+        return self._connected
+
+    @property
+    def stopping(self) -> bool:
+        return self._stopping
+
+    @property
+    def stuck(self) -> bool:
+        """The loop has not turned for a minute: something blocks the process."""
+        return time.monotonic() - self._turned_at > STUCK_AFTER
+
+    @property
+    def unfinished(self) -> list[Execution]:
+        """The tasks that it has, and whose results Conductor has not."""
+        return list(self._executions.values())
+
+    def stop(self) -> None:
+        """No more polls; `run` returns when all that was taken is finished. For the loop's thread."""
+        self._stopping = True
+        self._metrics.draining.set(1)
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Works until `stop`, and then until nothing is left."""
+        try:
+            while not self._stopping:
+                now = self._turned_at = time.monotonic()
+                self._wake.clear()
+                if self._outage and now < self._look_at:
+                    await self._wait(self._look_at)
+                    continue
+                if self._free and self._look is None and now >= self._look_at:
+                    self._look = asyncio.create_task(self._read_depths())
+                if not self._outage:
+                    self._ask(now)
+                # While all slots are busy, a result wakes the loop; looking would be in vain.
+                due = self._look_at if self._free and self._look is None else now + 1.0
+                await self._wait(min(due, self._backlog.next_at() if self._free else due))
+            await self._drain()
+        finally:
+            self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def cut(self) -> list[Execution]:
+        """Drops what is unfinished, and sends nothing more. Returns what was dropped."""
+        cut = self.unfinished
+        for running in (*self._polls, *self._executions):
+            running.cancel()
+        for execution in cut:
+            self._metrics.tasks.labels(execution.task.task_type, "cut").inc()
+        return cut
+
+    async def _wait(self, until: float) -> None:
+        try:
+            async with asyncio.timeout(max(0.0, until - time.monotonic())):
+                await self._wake.wait()
+        except TimeoutError:
+            pass
+
+    async def _drain(self) -> None:
+        if self._look is not None:
+            self._look.cancel()
+        log.info("stopping: %d polls in flight, %d tasks to finish", len(self._polls), len(self._executions))
+        # A poll that is under way may still bring tasks: they have their slots, and are run like the others.
+        while self._polls or self._executions:
+            self._turned_at = time.monotonic()
+            await asyncio.wait([*self._polls, *self._executions], timeout=1.0)
+
+    async def _read_depths(self) -> None:
+        try:
+            if self._by_depth:
+                self._backlog.saw(await self._api.depths(self._backlog.queues))
+            else:
+                self._backlog.saw(dict.fromkeys(self._backlog.queues, self._settings.concurrency))
+            self._metrics.looks.labels("answered").inc()
+            self._answered()
+        except Refused as error:
+            # Not Conductor OSS, or a proxy that hides it. Polling for nothing costs more, and works too.
+            log.warning("queue sizes cannot be read (%s); polling each queue instead", error)
+            self._by_depth = False
+        except Unavailable as error:
+            self._metrics.looks.labels("failed").inc()
+            self._unavailable(error)
+        finally:
+            self._look = None
+            now = time.monotonic()
+            if not self._outage:
+                idle = not self._executions and now - self._active_at > IDLE_AFTER
+                self._look_at = now + (IDLE_LOOK if idle else BUSY_LOOK) * random.uniform(0.8, 1.2)
+            self._wake.set()
+
+    def _ask(self, now: float) -> None:
+        for queue, count in self._backlog.share(self._free, now):
+            self._free -= count
+            poll = asyncio.create_task(self._take(queue, count))
+            self._polls.add(poll)
+            poll.add_done_callback(self._polls.discard)
+
+    async def _take(self, queue: Queue, count: int) -> None:
+        tasks: list[Task] = []
+        try:
+            tasks = await self._api.poll(queue, count)
+        except Refused as error:
+            self._metrics.polls.labels(queue.task_type, "failed").inc()
+            self._backlog.answered(queue, count, 0, time.monotonic())
+            log.error("Conductor refuses polls of %s: %s", queue, error)  # noqa: TRY400
+        except Unavailable as error:
+            self._metrics.polls.labels(queue.task_type, "failed").inc()
+            self._backlog.failed(queue)
+            self._unavailable(error)
+        else:
+            self._answered()
+            self._metrics.polls.labels(queue.task_type, "tasks" if tasks else "empty").inc()
+            self._backlog.answered(queue, count, len(tasks), time.monotonic())
+        finally:
+            self._free += count - len(tasks)
+            for task in tasks:
+                self._start(task, queue)
+            self._wake.set()
+
+    def _start(self, task: Task, queue: Queue) -> None:
+        self._active_at = time.monotonic()
+        execution = Execution(
+            task,
+            self._functions[queue.task_type],
+            self._api,
+            self._settings,
+            self._metrics,
+            self._threads,
+            self._secrets,
+        )
+        running = asyncio.create_task(execution.run(), name=f"task {task.task_id}")
+        self._executions[running] = execution
+        running.add_done_callback(self._finished)
+        self._metrics.busy.set(len(self._executions))
+
+    def _finished(self, running: asyncio.Task[None]) -> None:
+        execution = self._executions.pop(running)
+        self._metrics.busy.set(len(self._executions))
+        self._free += 1
+        self._active_at = time.monotonic()
+        self._wake.set()
+        if not running.cancelled() and (error := running.exception()) is not None:
+            log.error("a fault of the runtime, not of the function, in %s", execution, exc_info=error)
+
+    def _answered(self) -> None:
+        if self._outage or not self._connected:
+            log.info("connected to Conductor at %s", self._api.url)
+        self._outage = 0
+        self._connected = True
+        self._metrics.connected.set(1)
+
+    def _unavailable(self, error: Any) -> None:
+        if not self._outage:
+            log.warning(
+                "Conductor at %s does not answer, trying again until it does: %s", self._api.url, error
+            )
+        self._outage += 1
+        self._connected = False
+        self._metrics.connected.set(0)
+        pause = min(LONGEST_OUTAGE_PAUSE, 0.25 * 2 ** min(self._outage, 10))
+        self._look_at = time.monotonic() + pause * random.uniform(0.5, 1.0)
