@@ -24,7 +24,8 @@ from podium.core import runs, workflow
 from podium.core.definitions import Rules
 from podium.core.objects import is_finished, project_workflow, project_workflow_run
 from podium.gateway.site import Site, serve
-from podium.informers.handlers import build_registry, connection_of
+from podium.informers.handlers import connection_of
+from podium.informers.watching import watch
 from podium.ports import Json, Key, PortError
 from podium.reconciler.lease import LeaderLease
 from podium.reconciler.loop import work
@@ -62,10 +63,10 @@ async def operate(
     stop: asyncio.Event,
     *,
     ready: asyncio.Event | None = None,
-    crash: Callable[[str], None] = lambda point: None,
+    crash: Callable[[str], None] = lambda _: None,
 ) -> int:
     """Run the operator until `stop` is set. `ready` is set once it works. `crash`: for tests."""
-    configuration = await load_configuration(settings.context)
+    configuration = await load_configuration(settings.kubeconfig, settings.context)
     async with (
         KubernetesCluster(configuration) as cluster,
         HttpConductor(settings.conductor_url, timeout=settings.conductor_timeout) as conductor,
@@ -82,7 +83,7 @@ class Operator:
         settings: Settings,
         cluster: KubernetesCluster,
         conductor: HttpConductor,
-        crash: Callable[[str], None] = lambda point: None,
+        crash: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.settings = settings
         self.cluster = cluster
@@ -125,15 +126,6 @@ class Operator:
                 return self._exit
             self._assemble()
             await self._first("list the objects", self._resync, stop)
-            registry = build_registry(self._on_object, self._on_gone, connection=connection)
-            watching = kopf.operator(
-                registry=registry,
-                standalone=True,
-                clusterwide=not settings.namespaces,
-                namespaces=list(settings.namespaces),
-                stop_flag=stop,
-                ready_flag=None,
-            )
             jobs = {
                 "reconcile": work(self._queue, self._reconcilers, at_once=settings.reconcilers),
                 "tracker": self.tracker.run(),
@@ -142,7 +134,9 @@ class Operator:
                 "drift": self._every(settings.drift_interval, self._find_drift),
                 "look": self._every(_WORKFLOW_LOOK, self._look_at_workflows),
                 "beat": self._keep_beating(),
-                "watch": watching,
+                "watch": watch(
+                    self._on_object, self._on_gone, connection=connection, namespaces=settings.namespaces
+                ),
             }
             if lease is not None:
                 jobs["lease"] = lease.keep(functools.partial(self._lost_lease, stop))
@@ -386,9 +380,7 @@ async def _unless(stop: asyncio.Event, job: Awaitable[None]) -> None:
 
 
 async def _end(tasks: list[asyncio.Task[None]]) -> None:
-    """Let the watcher end by its stop flag, cancel the rest, and wait for all."""
+    """Cancel them and wait until all have ended."""
     for task in tasks:
-        if task.get_name() != "watch":
-            task.cancel()
-    with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 10.0)
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

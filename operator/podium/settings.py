@@ -24,6 +24,8 @@ class Settings(BaseModel):
     """Conductor's API, with /api; also read from CONDUCTOR_SERVER_URL (conductor-python's variable)."""
     conductor_timeout: float = Field(default=60.0, gt=0)
     """Longest answer waited for. A start of 3,000 tasks takes 12 s; shorter makes unknown outcomes."""
+    kubeconfig: str | None = None
+    """Path of the kubeconfig; also read from KUBECONFIG."""
     context: str | None = None
     """Kubeconfig context; default: the kubeconfig's current one, or the pod's service account."""
     namespaces: tuple[str, ...] = ()
@@ -87,8 +89,9 @@ class Settings(BaseModel):
                 if name in ("namespaces", "allowed_names")
                 else text
             )
-        if "conductor_url" not in given and env.get("CONDUCTOR_SERVER_URL"):
-            given["conductor_url"] = env["CONDUCTOR_SERVER_URL"]
+        for name, usual in (("conductor_url", "CONDUCTOR_SERVER_URL"), ("kubeconfig", "KUBECONFIG")):
+            if name not in given and env.get(usual):
+                given[name] = env[usual]
         if "conductor_url" not in given:
             raise SettingsError(
                 "no Conductor given: set PODIUM_CONDUCTOR_URL (or CONDUCTOR_SERVER_URL) to its API, "

@@ -268,9 +268,12 @@ class HttpConductor:
         assert self._session is not None, "open the client with `async with`"
         async with self._turns:
             self.requests += 1
-            async with _translate_errors(self.url), self._session.request(
-                method, self.url + path, params=params, json=body if body is not None else None
-            ) as response:
+            async with (
+                _translate_errors(self.url),
+                self._session.request(
+                    method, self.url + path, params=params, json=body if body is not None else None
+                ) as response,
+            ):
                 return _Answer(response.status, await response.text())
 
 
@@ -307,6 +310,6 @@ async def _translate_errors(url: str) -> AsyncIterator[None]:
 
 def _milliseconds(text: str) -> int:
     try:
-        return int(datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp() * 1000)
+        return int(datetime.fromisoformat(text).timestamp() * 1000)
     except ValueError:
         return 0

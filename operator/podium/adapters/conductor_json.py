@@ -50,4 +50,4 @@ def parse_task(body: Json) -> TaskSeen:
 
 
 def _is_system(definition: Json) -> bool:
-    return definition.get("type", "SIMPLE") != "SIMPLE"
+    return str(definition.get("type", "SIMPLE")) != "SIMPLE"

@@ -185,16 +185,16 @@ class KubernetesCluster:
             return stored
 
 
-async def load_configuration(context: str | None = None) -> Any:
-    """The client's Configuration: the named context, else the pod's account, else the current context."""
+async def load_configuration(kubeconfig: str | None = None, context: str | None = None) -> Any:
+    """The client's Configuration: what is named, else the pod's account, else the ordinary kubeconfig."""
     from kubernetes.aio import config
 
     configuration = client.Configuration()
-    if context is None:
+    if kubeconfig is None and context is None:
         with contextlib.suppress(config.ConfigException):
             config.load_incluster_config(client_configuration=configuration)
             return configuration
-    await config.load_kube_config(context=context, client_configuration=configuration)
+    await config.load_kube_config(config_file=kubeconfig, context=context, client_configuration=configuration)
     return configuration
 
 

@@ -27,7 +27,7 @@ def format_precise_time(moment: datetime) -> str:
 
 def parse_time(text: str) -> datetime:
     """RFC 3339 → datetime with time zone."""
-    return datetime.fromisoformat(text.replace("Z", "+00:00"))
+    return datetime.fromisoformat(text)
 
 
 def from_milliseconds(milliseconds: int) -> datetime | None:

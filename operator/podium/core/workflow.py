@@ -18,12 +18,13 @@ from podium.core.definitions import (
     InvalidWorkflow,
     Rules,
     compile_workflow,
-    conductor_name,
+    hash_definition,
     lint_workflow,
     same_definition,
 )
 from podium.core.effects import Note, Report, Unknown, WorkflowEffect
 from podium.core.objects import Workflow, conditions_of
+from podium.core.ownership import OWNER, is_owned, owner_key, podium_metadata, with_owner
 from podium.ports import Json, Polled
 
 _WAIT_FOR_CONDUCTOR = timedelta(seconds=5)
@@ -31,7 +32,6 @@ _LOOK_AGAIN = timedelta(seconds=2)
 _POLLED_WITHIN = timedelta(minutes=1)
 _MOST_TASK_TYPES = 64
 _MOST_WARNINGS = 8
-_OWNER = "owner"
 
 
 @dataclass(frozen=True)
@@ -109,25 +109,14 @@ def report_conditions(seen: Seen, report: Report, now: datetime) -> Json:
     return status
 
 
-def owner_of(policy: Policy, workflow: Workflow) -> str:
-    """Who a definition in Conductor belongs to: stays the same when the object is made again."""
-    return f"{policy.cluster_id}/{workflow.key.namespace}/{workflow.key.name}"
-
-
-def podium_metadata(definition: Json) -> Json:
-    """What Podium keeps in a definition's metadata; empty for one that is not ours."""
-    found = (definition.get("metadata") or {}).get("podium")
-    return found if isinstance(found, dict) else {}
-
-
 # --- registration -----------------------------------------------------------------------------------
 
 
 def _register(seen: Seen, now: datetime, compiled: Compiled, definitions: tuple[Json, ...]) -> WorkflowEffect:
-    owner = owner_of(seen.policy, seen.workflow)
+    owner = _owner(seen)
     assert seen.workflow.spec is not None
-    ours = [item for item in definitions if podium_metadata(item).get(_OWNER) == owner]
-    foreign = [item for item in definitions if podium_metadata(item).get(_OWNER) != owner]
+    ours = [item for item in definitions if is_owned(item, owner)]
+    foreign = [item for item in definitions if not is_owned(item, owner)]
     if foreign and not ours and seen.workflow.spec.conductor_name is None:
         return _report(seen, stalled("NameTaken", _name_taken(compiled.definition["name"], foreign)))
     assert not isinstance(seen.registered_types, Unknown)
@@ -136,7 +125,7 @@ def _register(seen: Seen, now: datetime, compiled: Compiled, definitions: tuple[
             return do.PutTaskDefinition(task)
     version, wanted = _wanted_version(seen, compiled, ours, definitions)
     stored = next((item for item in definitions if item["version"] == version), None)
-    target = _with_owner(wanted, owner, version)
+    target = with_owner(wanted, owner, version)
     if (stored is None or not same_definition(target, stored)) and f"definition {version}" not in seen.done:
         return do.PutDefinition(target)
     for old in _unneeded(seen, ours, version):
@@ -157,11 +146,11 @@ def _wanted_version(
     current = max(ours, key=lambda item: item["version"], default=None)
     if current is not None:
         mark = podium_metadata(current)
-        # Only a newest version of ours can be the current one; a lost status changes nothing.
+        # The newest of ours is the current one, whatever the status says: a lost status changes nothing.
         version: int = current["version"]
         if mark.get("hash") == compiled.hash:
             return version, compiled.definition
-        if mark.get("specHash") == compiled.spec_hash and same_definition(current, current):
+        if mark.get("specHash") == compiled.spec_hash and mark.get("hash") == hash_definition(current):
             return version, current
     if known.get("hash") == compiled.hash and known.get("version"):
         taken = {item["version"] for item in definitions}
@@ -170,12 +159,6 @@ def _wanted_version(
             return known["version"], compiled.definition
     highest = max([item["version"] for item in definitions] + [known.get("version") or 0])
     return highest + 1, compiled.definition
-
-
-def _with_owner(definition: Json, owner: str, version: int) -> Json:
-    metadata = dict(definition.get("metadata") or {})
-    metadata["podium"] = {**metadata.get("podium", {}), _OWNER: owner}
-    return {**definition, "metadata": metadata, "version": version}
 
 
 def _unneeded(seen: Seen, ours: list[Json], current: int) -> Iterable[int]:
@@ -246,9 +229,9 @@ def _release(seen: Seen, now: datetime) -> WorkflowEffect:
             notes=(Note("Warning", "DeletionWaits", f"its definitions are still in Conductor: {problem}"),),
             requeue_after=_LOOK_AGAIN,
         )
-    owner = owner_of(seen.policy, workflow)
+    owner = _owner(seen)
     for item in seen.definitions:
-        mine = podium_metadata(item).get(_OWNER) == owner
+        mine = is_owned(item, owner)
         if mine and f"delete {item['version']}" not in seen.done:
             return do.DeleteDefinition(item["name"], item["version"])
     return let_go
@@ -333,18 +316,11 @@ def _name_problem(spec: WorkflowSpec, namespace: str, rules: Rules) -> str:
 
 
 def _name_taken(name: str, foreign: list[Json]) -> str:
-    owner = podium_metadata(foreign[-1]).get(_OWNER)
+    owner = podium_metadata(foreign[-1]).get(OWNER)
     whose = f"belongs to {owner}" if owner else "was not registered by Podium"
     return f"{name} exists in Conductor and {whose}: to take it over, set spec.conductorName: {name}"
 
 
-__all__ = [
-    "Policy",
-    "RunTally",
-    "Seen",
-    "conductor_name",
-    "decide_workflow",
-    "owner_of",
-    "podium_metadata",
-    "report_conditions",
-]
+def _owner(seen: Seen) -> str:
+    key = seen.workflow.key
+    return owner_key(seen.policy.cluster_id, key.namespace, key.name)

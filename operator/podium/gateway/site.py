@@ -41,16 +41,16 @@ class Site:
         application.router.add_post("/notices/task", self._task_notice)
         return application
 
-    async def _healthz(self, request: web.Request) -> web.Response:
+    async def _healthz(self, _request: web.Request) -> web.Response:
         return web.Response(text="ok\n") if self.alive() else web.Response(status=503, text="stuck\n")
 
-    async def _readyz(self, request: web.Request) -> web.Response:
+    async def _readyz(self, _request: web.Request) -> web.Response:
         problems = self.problems()
         if problems:
             return web.Response(status=503, text="".join(f"{problem}\n" for problem in problems))
         return web.Response(text="ok\n")
 
-    async def _metrics(self, request: web.Request) -> web.Response:
+    async def _metrics(self, _request: web.Request) -> web.Response:
         return web.Response(body=self.render_metrics(), headers={"Content-Type": "text/plain; version=0.0.4"})
 
     async def _workflow_notice(self, request: web.Request) -> web.Response:

@@ -12,7 +12,7 @@ from typing import Self
 
 from podium.local.cache import Cache
 from podium.local.conductor_server import ConductorServer, needs_for_conductor, provide_conductor
-from podium.local.errors import MissingPrerequisites
+from podium.local.errors import Interrupted, LocalError, MissingPrerequisites
 from podium.local.pki import write_secret
 from podium.local.prerequisites import Need, require
 from podium.local.processes import Process, Processes, Program
@@ -138,6 +138,8 @@ def prepare_conductor(
             process = processes.start(service.program)
             try:
                 await_ready(service, process, _SECONDS_TO_START)
+            except LocalError as error:
+                raise Interrupted("Conductor was not prepared.") if processes.closed else error
             finally:
                 # The archive is written on the way out, which takes a quarter of a minute.
                 process.stop(grace=_SECONDS_TO_START)

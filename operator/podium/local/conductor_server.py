@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from podium.local.cache import Cache, fingerprint
-from podium.local.errors import LocalError
+from podium.local.errors import Interrupted, LocalError
 from podium.local.prerequisites import Need, Tool, find_maven
 from podium.local.processes import Processes, Program
 from podium.local.progress import Progress, Silence, Step
@@ -63,8 +63,8 @@ def provide_conductor(
 ) -> ConductorServer:
     """The server, downloading at most once (458 MB).
 
-    `train` starts the server it is given, and stops it politely when it is ready: Java then writes its archive.
-    Raises LocalError with Maven's words.
+    `train` starts the server it is given, and stops it politely when it is ready: Java then writes its
+    archive. Raises LocalError with Maven's words.
     """
     progress = progress or Silence()
 
@@ -97,7 +97,7 @@ def _with_archive(
     )
     release = java.path.parent.parent / "release"
     identity = release.read_bytes() if release.exists() else str(java.version)
-    # Java refuses an archive of another build of itself, of other flags, or of a jar elsewhere: part of the key.
+    # Java refuses an archive of another build of itself, of other flags, or of a jar that was elsewhere.
     key = f"{_KEY}-{fingerprint([identity, str(java.path), str(server.jar), *_FLAGS])}.archive"
 
     def make(half: Path) -> None:
@@ -105,6 +105,8 @@ def _with_archive(
         with progress.step(f"preparing {_WHAT} for quick starts (once)"):
             try:
                 train(ConductorServer(server.java, server.jar, (f"-XX:{write}={half / 'classes'}",)))
+            except Interrupted:
+                raise
             except LocalError as error:
                 # It only starts more slowly without. The empty folder keeps us from trying each time.
                 progress.say(f"Conductor will start slowly: {error}")

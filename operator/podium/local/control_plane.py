@@ -7,7 +7,7 @@ collection, Deployments down to their Pods (which stay Pending: there is no kube
 from __future__ import annotations
 
 import base64
-import datetime
+import datetime as dt
 import os
 import subprocess
 from collections.abc import Mapping
@@ -171,7 +171,7 @@ def write_control_plane(folder: Path, binaries: Binaries) -> ControlPlaneFiles:
     pki, logs = folder / "pki", folder / "logs"
     for path in (folder, pki, logs, folder / "etcd"):
         path.mkdir(parents=True, exist_ok=True, mode=0o700)
-    now = datetime.datetime.now(datetime.UTC)
+    now = dt.datetime.now(dt.UTC)
     cluster, storage = Authority(pki, "kubernetes", now), Authority(pki, "etcd", now)
     local = ("localhost", "127.0.0.1")
     names = ("kubernetes", "kubernetes.default", "kubernetes.default.svc", "10.96.0.1", *local)

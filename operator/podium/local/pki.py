@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import ipaddress
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,9 +13,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-_LIFETIME = datetime.timedelta(days=3650)
+_LIFETIME = dt.timedelta(days=3650)
 # A certificate that becomes valid this very second is refused by a clock that is a little behind.
-_BACKDATED = datetime.timedelta(hours=1)
+_BACKDATED = dt.timedelta(hours=1)
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class KeyPair:
 class Authority:
     """Issues certificates into `folder`; its own is `<name>-ca.crt`."""
 
-    def __init__(self, folder: Path, name: str, now: datetime.datetime) -> None:
+    def __init__(self, folder: Path, name: str, now: dt.datetime) -> None:
         self._folder = folder
         self._now = now
         self._key = ec.generate_private_key(ec.SECP256R1())

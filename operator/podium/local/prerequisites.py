@@ -93,8 +93,8 @@ def missing(needs: frozenset[Need], found: Found, cache: Path) -> tuple[str, ...
     room = 6 if Need.ROOM_TO_BUILD in needs else 1 if Need.ROOM_TO_RUN in needs else 0
     if found.free_bytes < room * _GIB:
         remedies.append(
-            f"{room} GB of free disk are needed ({found.free_bytes / _GIB:.1f} GB are free for {cache}): make "
-            "room, or put the cache elsewhere: PODIUM_CACHE=FOLDER"
+            f"{room} GB of free disk are needed ({found.free_bytes / _GIB:.1f} GB are free for {cache}): "
+            "make room, or put the cache elsewhere: PODIUM_CACHE=FOLDER"
         )
     return tuple(remedies)
 

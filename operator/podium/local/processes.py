@@ -122,9 +122,9 @@ class Process:
         if self._leash is None:
             return
         with contextlib.suppress(BrokenPipeError, ValueError):
-            assert self._leash.stdin is not None
-            self._leash.stdin.write(b"release\n")
-            self._leash.stdin.flush()
+            if self._leash.stdin is not None:
+                self._leash.stdin.write(b"release\n")
+                self._leash.stdin.flush()
         self._leash.wait()
         _close(self._leash)
         self._leash = None
@@ -146,6 +146,11 @@ class Processes:
             process = Process.start(program)
             self._all.append(process)
             return process
+
+    @property
+    def closed(self) -> bool:
+        """Whether everything is being stopped: what fails now fails because of that."""
+        return self._closed
 
     def release(self) -> None:
         """Leaves them running; this collection is then empty."""

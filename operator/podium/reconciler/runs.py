@@ -10,6 +10,7 @@ from typing import Any
 from podium.core import effects as do
 from podium.core.effects import Report, RunEffect, Unknown
 from podium.core.objects import WorkflowRun, is_finished, project_workflow_run
+from podium.core.ownership import podium_metadata
 from podium.core.runs import (
     DefinitionFacts,
     Policy,
@@ -19,7 +20,6 @@ from podium.core.runs import (
     decide_run,
     report_conditions,
 )
-from podium.core.workflow import podium_metadata
 from podium.ports import (
     Clock,
     Cluster,
@@ -66,7 +66,7 @@ class RunReconciler:
         policy: Policy,
         *,
         status_interval: float,
-        crash: Callable[[str], None] = lambda point: None,
+        crash: Callable[[str], None] = lambda _: None,
     ) -> None:
         """`crash(point)`: called at every boundary of an effect; tests throw there."""
         self._cluster = cluster
@@ -136,7 +136,7 @@ class RunReconciler:
             return None
         conductor = workflow.status.get("conductor") or {}
         current = workflow.status.get("observedGeneration") == workflow.generation
-        ready = next(
+        ready: Json = next(
             (item for item in workflow.status.get("conditions") or [] if item["type"] == "Ready"), {}
         )
         usable = current and (ready.get("status") == "True" or ready.get("reason") == "ConductorUnavailable")

@@ -64,9 +64,9 @@ class Store:
 
 def _put(known: dict[Key, Projection[P]], item: Projection[P]) -> bool:
     before = known.get(item.key)
-    if before is not None and before.uid == item.uid:
-        # Resource versions of one object are ordered; our own writes may come before their events.
-        if int(item.resource_version or 0) <= int(before.resource_version or 0):
-            return False
+    # Resource versions of one object are ordered; our own writes may come before their events.
+    same = before is not None and before.uid == item.uid
+    if before is not None and same and int(item.resource_version or 0) <= int(before.resource_version or 0):
+        return False
     known[item.key] = item
     return True

@@ -1,20 +1,16 @@
 """One pass over a Workflow: look, decide, do, until the decision is a report; then one status write."""
 
 import logging
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 
 from podium.core import effects as do
+from podium.core.definitions import conductor_name
 from podium.core.effects import Report, Unknown, WorkflowEffect
 from podium.core.objects import Workflow, project_workflow
-from podium.core.workflow import (
-    Policy,
-    Seen,
-    conductor_name,
-    decide_workflow,
-    report_conditions,
-)
+from podium.core.workflow import Policy, Seen, decide_workflow, report_conditions
 from podium.ports import (
     Clock,
     Cluster,
@@ -63,7 +59,7 @@ class WorkflowReconciler:
         self._wake = wake
         self._status_interval = status_interval
         self._written: dict[Key, datetime] = {}
-        self._stamps: dict[tuple[str, int], int] = {}
+        self._checked: dict[str, frozenset[tuple[int, int]]] = {}
         self._pollers: tuple[datetime, tuple[Polled, ...] | Unknown] | None = None
 
     async def reconcile(self, key: Key) -> float | None:
@@ -81,30 +77,41 @@ class WorkflowReconciler:
         raise RuntimeError(f"{key}: no report after {_MOST_EFFECTS} effects")
 
     async def find_drift(self) -> list[Key]:
-        """Workflows whose definitions in Conductor were touched since the last look: one request."""
-        stamps = await self._conductor.list_definition_stamps()
-        before, self._stamps = self._stamps, stamps
-        moved = {name for name, version in before.keys() ^ stamps.keys()}
-        moved |= {pair[0] for pair in before.keys() & stamps.keys() if before[pair] != stamps[pair]}
-        for name, version in before:
-            if name in moved:
+        """Workflows whose definitions in Conductor are not those that were checked last: one request.
+
+        A pass over what is returned checks them; a change after this look has another stamp, and is
+        returned by the next one.
+        """
+        stamps: defaultdict[str, set[tuple[int, int]]] = defaultdict(set)
+        for (name, version), at in (await self._conductor.list_definition_stamps()).items():
+            stamps[name].add((version, at))
+        moved = []
+        for key, workflow in self._store.workflows.items():
+            known = workflow.status.get("conductor") or {}
+            name, found = known.get("name"), frozenset(stamps.get(known.get("name", ""), ()))
+            if not name or workflow.deleting_since is not None:
+                continue
+            here = {version for version, _ in found}
+            if found == self._checked.get(name) and known.get("version") in here:
+                continue
+            for version in here | {known["version"]}:
                 self._runs.forget_definition(name, version)
-        return [
-            key
-            for key, workflow in self._store.workflows.items()
-            if (workflow.status.get("conductor") or {}).get("name") in moved
-        ]
+            self._checked[name] = found
+            moved.append(key)
+        return moved
 
     async def _look(self, workflow: Workflow) -> Seen:
         definitions: tuple[Json, ...] | Unknown = ()
         registered: frozenset[str] | Unknown = frozenset()
         known_name = (workflow.status.get("conductor") or {}).get("name")
         if workflow.spec is not None or known_name:
-            name = known_name
-            if workflow.spec is not None:
-                name = conductor_name(workflow.key.namespace, workflow.key.name, workflow.spec)
+            name = (
+                conductor_name(workflow.key.namespace, workflow.key.name, workflow.spec)
+                if workflow.spec is not None
+                else str(known_name)
+            )
             try:
-                definitions = tuple(await self._conductor.get_definitions(str(name)))
+                definitions = tuple(await self._conductor.get_definitions(name))
                 if workflow.deleting_since is None:
                     registered = await self._conductor.list_task_types()
             except PortError as error:
@@ -178,6 +185,7 @@ class WorkflowReconciler:
             return again
         status = report_conditions(seen, report, now)
         if status == workflow.status:
+            self._tell(workflow, report)
             return again
         written = self._written.get(workflow.key)
         generation_seen = workflow.status.get("observedGeneration") == workflow.generation
@@ -191,14 +199,17 @@ class WorkflowReconciler:
             return None
         self._written[workflow.key] = now
         stored = self._keep(body)
-        for note in report.notes:
-            self._recorder.event(
-                workflow.key, workflow.uid, kind=note.kind, reason=note.reason, message=note.message
-            )
+        self._tell(workflow, report)
         before, after = workflow.status.get("conditions"), stored.status.get("conditions")
         if before != after or workflow.status.get("conductor") != stored.status.get("conductor"):
             self._wake_waiting_runs(stored)
         return again
+
+    def _tell(self, workflow: Workflow, report: Report) -> None:
+        for note in report.notes:
+            self._recorder.event(
+                workflow.key, workflow.uid, kind=note.kind, reason=note.reason, message=note.message
+            )
 
     def _wake_waiting_runs(self, workflow: Workflow) -> None:
         for run in self._store.runs_of(workflow.key.namespace, workflow.key.name):

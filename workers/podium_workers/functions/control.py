@@ -15,7 +15,7 @@ MOST_BRANCHES = 1_000
 
 @task("wait")
 async def wait(context: TaskContext, seconds: float = 1.0) -> dict[str, Any]:
-    """Waits `seconds` (at most a day) in the worker, holding a slot; returns how long and at which attempt."""
+    """Waits `seconds` (at most a day), holding a slot; returns how long and at which attempt."""
     if not 0 <= seconds <= LONGEST_WAIT:
         raise Reject(f"seconds must be between 0 and {LONGEST_WAIT:.0f}")
     await asyncio.sleep(seconds)

@@ -17,13 +17,13 @@ from urllib.parse import unquote, urlsplit
 from podium_workers.functions.shelf import task
 from podium_workers.runtime.context import Reject, TaskContext
 
-SMALLEST, LARGEST = 8, 512
+SIZE, SMALLEST, LARGEST = 64, 8, 512
 MOST_FRAMES = 48
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
 @task("generate_image")
-def generate_image(context: TaskContext, prompt: str, size: int = 64) -> dict[str, Any]:
+def generate_image(context: TaskContext, prompt: str, size: int = SIZE) -> dict[str, Any]:
     """Paints a square PNG in colours that the prompt's checksum chooses (no model, no meaning).
 
     `size` is in pixels, 8 to 512; others are brought into that range. The same prompt gives the same file.
@@ -46,15 +46,15 @@ def generate_image(context: TaskContext, prompt: str, size: int = 64) -> dict[st
 @task("resize")
 def resize(
     context: TaskContext,
-    imageUrl: str | None = None,
+    imageUrl: str | None = None,  # noqa: N803
     image: str | None = None,
     width: int = 100,
 ) -> dict[str, Any]:
     """Scales a picture made by these functions to `width` pixels (8 to 512), nearest neighbour.
 
-    The picture is `imageUrl`, or `image`.
+    The picture is `imageUrl`, or `image`; without either, a grey test card.
     """
-    source_width, source_height, pixels = _open(context, _one(imageUrl, image))
+    source_width, source_height, pixels = _open(context, imageUrl or image)
     width = min(max(width, SMALLEST), LARGEST)
     height = max(1, source_height * width // source_width)
     scaled = bytearray()
@@ -78,8 +78,11 @@ def image_to_video(context: TaskContext, imageUrl: str, frames: int = 8) -> dict
 
 @task("caption")
 def caption(context: TaskContext, imageUrl: str | None = None, image: str | None = None) -> dict[str, Any]:  # noqa: N803
-    """Says size and mean colour of a picture made by these functions; it recognises nothing."""
-    width, height, pixels = _open(context, _one(imageUrl, image))
+    """Says size and mean colour of a picture made by these functions; it recognises nothing.
+
+    The picture is `imageUrl`, or `image`; without either, a grey test card.
+    """
+    width, height, pixels = _open(context, imageUrl or image)
     mean = [sum(pixels[channel::3]) // (width * height) for channel in range(3)]
     name = ("reddish", "greenish", "bluish")[mean.index(max(mean))]
     colour = "#" + "".join(f"{value:02x}" for value in mean)
@@ -122,13 +125,6 @@ def _stem(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()[:16]
 
 
-def _one(*urls: str | None) -> str:
-    given = [url for url in urls if url]
-    if not given:
-        raise Reject("input field 'imageUrl' is missing")
-    return given[0]
-
-
 def _read(context: TaskContext, url: str) -> bytes:
     parts = urlsplit(url)
     path = Path(unquote(parts.path)).resolve()
@@ -143,8 +139,10 @@ def _read(context: TaskContext, url: str) -> bytes:
         raise Reject("the picture is not there; do the workers share their --data-dir?") from None
 
 
-def _open(context: TaskContext, url: str) -> tuple[int, int, bytes]:
+def _open(context: TaskContext, url: str | None) -> tuple[int, int, bytes]:
     """(width, height, RGB bytes) of a PNG as `_png` writes them."""
+    if not url:
+        return SIZE, SIZE, bytes((128,) * 3 * SIZE * SIZE)
     data = _read(context, url)
     chunks = dict(_chunks(data)) if data.startswith(_SIGNATURE) else {}
     if b"IHDR" not in chunks or b"IDAT" not in chunks or chunks[b"IHDR"][8:] != bytes((8, 2, 0, 0, 0)):

@@ -25,7 +25,7 @@ OLDEST = 150
 
 @task("validateUserData", "validate_record")
 def validate_record(input: dict[str, Any]) -> dict[str, Any]:  # noqa: A002 — a step's inputPath arrives as `input`
-    """Checks `email`, `name` and, if given, `age`; returns the record, tidied, or fails with every error found."""
+    """Checks `email`, `name` and, if given, `age`; returns the tidied record, or every error found."""
     record = dict(input)
     errors: list[str] = []
     email, name, age = record.get("email"), record.get("name"), record.get("age")
@@ -83,7 +83,7 @@ def store_record(
 def get_record(
     context: TaskContext,
     key: str | None = None,
-    id: str | None = None,
+    id: str | None = None,  # noqa: A002
     collection: str = "records",
 ) -> dict[str, Any]:
     """The record stored under `key`, or with `id`: `{"found": bool, "record": …}`."""
@@ -98,9 +98,11 @@ def get_record(
 
 @task("sendWelcomeEmail")
 def write_welcome_email(
-    context: TaskContext, input: dict[str, Any], sender: str = "welcome@podium.invalid"
+    context: TaskContext,
+    input: dict[str, Any],  # noqa: A002
+    sender: str = "welcome@podium.invalid",
 ) -> dict[str, Any]:
-    """Writes a welcome mail for `input.email` and `input.name` as an .eml file into the outbox; sends nothing.
+    """Writes a welcome mail to `input.email` as an .eml file into the outbox; sends nothing.
 
     One file per step of a run: a second delivery writes the same file.
     """
@@ -137,8 +139,8 @@ def _store(data_dir: Path) -> Iterator[sqlite3.Connection]:
     store = sqlite3.connect(data_dir / "records.sqlite", timeout=30, isolation_level=None)
     try:
         store.execute(
-            "CREATE TABLE IF NOT EXISTS record (collection TEXT, key TEXT, id TEXT, value TEXT, created TEXT, "
-            "updated TEXT, task TEXT, PRIMARY KEY (collection, key))"
+            "CREATE TABLE IF NOT EXISTS record (collection TEXT, key TEXT, id TEXT, value TEXT, "
+            "created TEXT, updated TEXT, task TEXT, PRIMARY KEY (collection, key))"
         )
         store.execute("BEGIN IMMEDIATE")
         yield store

@@ -36,7 +36,7 @@ def transform(
     uppercase: list[str] | None = None,
     template: dict[str, str] | None = None,
 ) -> dict[str, Any]:
-    """Works on a record: picks fields, renames some, puts some in capitals, adds some from `$field` templates.
+    """Picks, renames, puts in capitals and adds (from `$field` templates) fields of a record.
 
     In this order; so `uppercase` and `template` use the new names. A missing field ends the task for good.
     """

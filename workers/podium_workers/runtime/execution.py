@@ -58,7 +58,7 @@ class Execution:
         self._secrets = [*secrets, *find_secrets(task.input)]
         self._done = False
         self._wake = asyncio.Event()
-        loop = asyncio.get_running_loop()
+        self._loop = asyncio.get_running_loop()
         self._context = TaskContext(
             task_id=task.task_id,
             workflow_id=task.workflow_id,
@@ -70,7 +70,7 @@ class Execution:
             data_dir=settings.data_dir,
             worker_id=settings.worker_id,
             output=task.output,
-            wake=lambda: loop.call_soon_threadsafe(self._wake.set) and None,
+            wake=self._wake_up,
         )
 
     async def run(self) -> None:
@@ -92,6 +92,10 @@ class Execution:
     def __str__(self) -> str:
         task = self.task
         return f"{task.task_type} {task.task_id} ({task.ref} of workflow {task.workflow_id}, {self.phase})"
+
+    def _wake_up(self) -> None:
+        """From any thread."""
+        self._loop.call_soon_threadsafe(self._wake.set)
 
     async def _outcome(self) -> Outcome:
         try:
@@ -124,8 +128,7 @@ class Execution:
         if self._function.is_async:
             return await self._function.call(*args, **kwargs)
         scope = contextvars.copy_context()
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(
+        return await self._loop.run_in_executor(
             self._threads, lambda: scope.run(_guarded, self._function, args, kwargs)
         )
 

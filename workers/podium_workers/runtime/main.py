@@ -25,7 +25,7 @@ from podium_workers.runtime.settings import (
 log = logging.getLogger(__name__)
 
 
-class _Duration(click.ParamType):
+class _Duration(click.ParamType[float]):
     name = "duration"
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
@@ -37,7 +37,7 @@ class _Duration(click.ParamType):
             self.fail(str(error), param, ctx)
 
 
-class _Address(click.ParamType):
+class _Address(click.ParamType[tuple[str, int]]):
     name = "host:port"
 
     def convert(
@@ -80,7 +80,7 @@ class _Address(click.ParamType):
     envvar="WORKER_NAMESPACES",
     default="",
     metavar="NAMES",
-    help="Serve the tasks of these namespaces (Conductor's task domains): a,b. `-` stands for tasks without one, which is also the default.",
+    help="Serve the tasks of these namespaces (task domains): a,b; `-` for those without.  [default: -]",
 )
 @click.option("--shared", is_flag=True, envvar="WORKER_SHARED", help="Serve tasks without a namespace too.")
 @click.option(
@@ -269,7 +269,7 @@ async def serve(functions: list[Function], settings: Settings) -> None:
         for execution in cut:
             log.error("cut off: %s", execution)
         log.error("stopped with %d tasks unfinished; Conductor gives them out again in time", len(cut))
-        # A function may still run in its thread, or hold on to its coroutine: a normal exit would wait for it.
+        # A function may still run in its thread, or hold on to its coroutine: a normal exit would wait.
         logging.shutdown()
         os._exit(1)
     finally:

@@ -1,4 +1,4 @@
-"""The worker's loop: looks what waits, takes what it can start at once, and on a stop finishes what it has."""
+"""The worker's loop: looks what waits, takes what it can start, and on a stop finishes what it has."""
 
 from __future__ import annotations
 

@@ -81,7 +81,10 @@ class Step(OpenModel):
     )
     input_path: str | None = Field(
         default=None,
-        description="Where in the document the input is taken from ($.initialPayload.x, .userRecord); default: the whole.",
+        description=(
+            "Where in the document the input is taken from ($.initialPayload.x, .userRecord); "
+            "default: the whole."
+        ),
     )
     result_path: str | None = Field(
         default=None, description="Where in the document the result is put (.validationOutput)."
@@ -148,7 +151,8 @@ class TaskDefaults(TaskSettings):
     rules = (
         Rule(
             "!has(self.concurrencyLimit) && !has(self.rateLimit)",
-            "limits belong to one task type: set concurrencyLimit and rateLimit in taskTypes, not in taskDefaults",
+            "limits belong to one task type: set concurrencyLimit and rateLimit in taskTypes, "
+            "not in taskDefaults",
         ),
     )
 
@@ -198,7 +202,8 @@ class WorkflowSpec(Model):
             field_path=".output",
         ),
         Rule(
-            "!has(oldSelf.conductorName) || (has(self.conductorName) && self.conductorName == oldSelf.conductorName)",
+            "!has(oldSelf.conductorName) || "
+            "(has(self.conductorName) && self.conductorName == oldSelf.conductorName)",
             "conductorName cannot be changed: make a new Workflow with the other name",
         ),
     )

@@ -76,7 +76,8 @@ class WorkflowRunSpec(Model):
             "input cannot be changed: make a new WorkflowRun",
         ),
         Rule(
-            "has(self.version) == has(oldSelf.version) && (!has(self.version) || self.version == oldSelf.version)",
+            "has(self.version) == has(oldSelf.version) && "
+            "(!has(self.version) || self.version == oldSelf.version)",
             "version cannot be changed: make a new WorkflowRun",
         ),
         Rule(

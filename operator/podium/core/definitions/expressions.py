@@ -12,7 +12,26 @@ DEEPEST = 64
 """Levels of nesting that a value may have; more is a mistake and would exhaust stacks here and there."""
 
 _TASK_FIELDS = frozenset(
-    ["callbackAfterSeconds", "correlationId", "endTime", "input", "iteration", "output", "pollCount", "reasonForIncompletion", "referenceTaskName", "retryCount", "scheduledTime", "startTime", "status", "taskDefName", "taskId", "taskType", "workerId", "workflowInstanceId"]
+    [
+        "callbackAfterSeconds",
+        "correlationId",
+        "endTime",
+        "input",
+        "iteration",
+        "output",
+        "pollCount",
+        "reasonForIncompletion",
+        "referenceTaskName",
+        "retryCount",
+        "scheduledTime",
+        "startTime",
+        "status",
+        "taskDefName",
+        "taskId",
+        "taskType",
+        "workerId",
+        "workflowInstanceId",
+    ]
 )
 _PLAIN_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _SEGMENT = re.compile(
@@ -28,14 +47,16 @@ class Use:
     path: str
 
 
-def translate(value: Any, path: str, names: Mapping[str, str], report: Report) -> tuple[Any, list[Use]]:
+def translate(
+    value: Any, path: str, names: Mapping[str, str], report: Report, *, open_ended: bool = False
+) -> tuple[Any, list[Use]]:
     """A value with every reference and node id in it made Conductor's; and the tasks it needs.
 
     `names` maps what a user may call a node (its id) to its reference name. Nulls in objects are
-    dropped: null means absent.
+    dropped: null means absent. `open_ended`: there may be tasks that are only known at run time.
     """
     uses: list[Use] = []
-    return _translate(value, path, _Names(names), report, uses, 0), uses
+    return _translate(value, path, _Names(names, open_ended=open_ended), report, uses, 0), uses
 
 
 def read_path(text: str) -> tuple[str | int, ...] | None:
@@ -90,8 +111,9 @@ def find_expressions(text: str) -> Iterator[tuple[int, int]]:
 class _Names:
     """What an expression may begin with."""
 
-    def __init__(self, names: Mapping[str, str]) -> None:
+    def __init__(self, names: Mapping[str, str], *, open_ended: bool) -> None:
         self.ids = names
+        self.open_ended = open_ended
         self._refs = set(names.values())
 
     def split(self, inside: str) -> tuple[str | None, str]:
@@ -105,9 +127,7 @@ class _Names:
         return (head, inside[ends[0] :]) if head in self._refs else (None, inside)
 
 
-def _translate(
-    value: Any, path: str, names: _Names, report: Report, uses: list[Use], depth: int
-) -> Any:
+def _translate(value: Any, path: str, names: _Names, report: Report, uses: list[Use], depth: int) -> Any:
     if depth > DEEPEST:
         report.error(path, f"nested deeper than {DEEPEST} levels", "make it flatter")
         return None
@@ -178,9 +198,8 @@ def _translate_inside(inside: str, path: str, names: _Names, report: Report, use
         return inside
     ref, rest = names.split(inside)
     if ref is None:
-        report.error(
-            path, f"the expression ${{{_short(inside)}}} names no node of this workflow", _hint(head, names)
-        )
+        say = report.warning if names.open_ended else report.error
+        say(path, f"the expression ${{{_short(inside)}}} names no node of this workflow", _hint(head, names))
         return inside
     uses.append(Use(ref, path))
     field = re.match(r"\.(\w+)", rest)

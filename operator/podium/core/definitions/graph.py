@@ -24,7 +24,9 @@ def build_graph(graph: Graph, report: Report) -> Draft:
         told = " → ".join(by_ref[ref].id for ref in cycle)
         if len(cycle) > 2:  # a node that needs itself has been reported where it says so
             report.error(
-                f"{first.path}.dependsOn", f"the nodes wait for each other: {told}", "take one of these arrows out"
+                f"{first.path}.dependsOn",
+                f"the nodes wait for each other: {told}",
+                "take one of these arrows out",
             )
         return Draft(tasks=[], nodes={}, names=names)
     tasks, generated = build_lanes(needs, {node.ref: node.task for node in nodes})

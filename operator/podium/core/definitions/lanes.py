@@ -39,9 +39,9 @@ def build_lanes(
         lane = _Lane([tasks[ref]])
         if ref in forest.marked:
             lane.tasks.append(_marker(ref, added))
-        lanes[ref] = _go_on(ref, lane, _branches(forest.followers.get(ref, {}), lanes, added), added)
+        lanes[ref] = _go_on(f"_{ref}", lane, _branches(forest.followers.get(ref, {}), lanes, added), added)
     roots = _branches({(): [ref for ref in order if not reduced[ref]]}, lanes, added)
-    return _go_on("start", _Lane([]), roots, added).tasks, added
+    return _go_on("", _Lane([]), roots, added).tasks, added
 
 
 @dataclass
@@ -126,11 +126,11 @@ def _branches(
             branches.extend(lanes[node] for node in nodes)
             continue
         lane = _Lane([_join(f"_meet_{nodes[0]}", [f"_done_{other}" for other in others], added)])
-        branches.append(_go_on(f"meet_{nodes[0]}", lane, [lanes[node] for node in nodes], added))
+        branches.append(_go_on(f"__meet_{nodes[0]}", lane, [lanes[node] for node in nodes], added))
     return branches
 
 
-def _go_on(name: str, lane: _Lane, branches: list[_Lane], added: list[str]) -> _Lane:
+def _go_on(suffix: str, lane: _Lane, branches: list[_Lane], added: list[str]) -> _Lane:
     """The lane with its branches behind it: one simply follows, several are forked."""
     if not branches:
         return lane
@@ -140,12 +140,12 @@ def _go_on(name: str, lane: _Lane, branches: list[_Lane], added: list[str]) -> _
     if branches:
         fork = {
             "name": "fork",
-            "taskReferenceName": f"_fork_{name}",
+            "taskReferenceName": f"_fork{suffix}",
             "type": "FORK_JOIN",
             "forkTasks": [branch.tasks for branch in branches],
         }
-        added.append(f"_fork_{name}")
-        lane.tasks += [fork, _join(f"_join_{name}", [], added)]
+        added.append(f"_fork{suffix}")
+        lane.tasks += [fork, _join(f"_join{suffix}", [], added)]
         lane.depth = max(lane.depth, 1 + branches[-1].depth)
     if behind is not None:
         lane.extend(behind)

@@ -7,11 +7,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from podium.core.definitions.vocabulary import SYSTEM_TASK_TYPES
-
 from podium.api.v1alpha1.meta import NAME_PATTERN
 from podium.api.v1alpha1.workflow import WorkflowSpec
 from podium.core.definitions.findings import Report
+from podium.core.definitions.vocabulary import SYSTEM_TASK_TYPES
 
 # `${workflow.input.x}` and these three are Conductor's own.
 RESERVED_REFS = frozenset({"workflow", "CPEWF_TASK_ID", "NETFLIX_ENV", "NETFLIX_STACK"})

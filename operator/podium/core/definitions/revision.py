@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from podium.api.v1alpha1.workflow import WorkflowSpec
@@ -64,12 +64,9 @@ def same_definition(ours: Json, theirs: Json) -> bool:
     Times are ignored, values that it fills in and keys that it drops too; the version and our owner
     mark only count if both sides have them.
     """
-    for key in ("version",):
-        if key in ours and key in theirs and ours[key] != theirs[key]:
+    for left, right in ((ours.get("version"), theirs.get("version")), (_owner(ours), _owner(theirs))):
+        if left is not None and right is not None and left != right:
             return False
-    left, right = _owner(ours), _owner(theirs)
-    if left is not None and right is not None and left != right:
-        return False
     return _digest(_normalise(_bare(ours), WORKFLOW)) == _digest(_normalise(_bare(theirs), WORKFLOW))
 
 
@@ -103,9 +100,9 @@ def _normalise(value: Mapping[str, Any], fields: Mapping[str, Field]) -> Json:
         field = fields.get(key)
         if field is None or item is None:
             continue
-        item = _normalise_field(item, field)
-        if item != field.default or isinstance(item, bool) != isinstance(field.default, bool):
-            kept[key] = item
+        normal = _normalise_field(item, field)
+        if normal != field.default or isinstance(normal, bool) != isinstance(field.default, bool):
+            kept[key] = normal
     return kept
 
 
@@ -132,6 +129,3 @@ def _known_keys(node: Json) -> Json:
 def _digest(value: Any) -> str:
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
-
-
-__all__: Iterable[str] = ["hash_definition", "hash_spec", "prune", "same_definition"]

@@ -3,7 +3,7 @@
 from typing import Any
 
 from jsonschema import Draft202012Validator
-from jsonschema.exceptions import SchemaError, ValidationError
+from jsonschema.exceptions import SchemaError
 from referencing import Registry
 from referencing.exceptions import Unresolvable
 
@@ -44,29 +44,29 @@ def check_input(spec: WorkflowSpec, report: Report) -> None:
         report.error(
             "spec.inputSchema", f"$ref {outside!r} leads outside", "put the schema it means under $defs"
         )
-    for error in errors:
-        if error.absolute_path or error.validator in _INCOMPLETE:
+    for wrong in errors:
+        if wrong.absolute_path or wrong.validator in _INCOMPLETE:
             report.error(
-                "spec.inputDefaults" + _path(error.absolute_path),
-                f"does not satisfy inputSchema: {_short(error.message)}",
+                "spec.inputDefaults" + _path(wrong.absolute_path),
+                f"does not satisfy inputSchema: {_short(wrong.message)}",
                 "change the default or the schema",
             )
 
 
 def _outside_refs(schema: Any) -> list[str]:
     """Every $ref that is not inside the schema itself."""
-    found: list[str] = []
+    refs: list[str] = []
+    ids: set[str] = set()
     todo = [schema]
     while todo:
         at = todo.pop()
         if isinstance(at, dict):
-            ref = at.get("$ref")
-            if isinstance(ref, str) and not ref.startswith("#") and "$id" not in schema:
-                found.append(ref)
+            refs += [at[key] for key in ("$ref", "$dynamicRef") if isinstance(at.get(key), str)]
+            ids.add(str(at.get("$id")))
             todo.extend(at.values())
         elif isinstance(at, list):
             todo.extend(at)
-    return found
+    return sorted(ref for ref in refs if not ref.startswith("#") and ref.partition("#")[0] not in ids)
 
 
 def _path(parts: Any) -> str:
@@ -75,6 +75,3 @@ def _path(parts: Any) -> str:
 
 def _short(text: str) -> str:
     return text if len(text) <= 160 else text[:80] + " … " + text[-70:]
-
-
-__all__ = ["ValidationError", "check_input"]

@@ -133,9 +133,7 @@ def _check_order(name: str, given: dict[str, _Given | None], whole: dict[str, in
             )
 
 
-def _say_shorter(
-    name: str, short: str, shorter: _Given, long: str, longer: _Given, report: Report
-) -> None:
+def _say_shorter(name: str, short: str, shorter: _Given, long: str, longer: _Given, report: Report) -> None:
     where = "" if longer.path.startswith(f"spec.taskTypes.{name}") else " of taskDefaults"
     report.error(
         shorter.path,
@@ -165,3 +163,11 @@ def _value(given: dict[str, _Given | None], field: str) -> Any:
     found = given[field]
     assert found is not None
     return found.value
+
+
+def count_retries(spec: WorkflowSpec) -> dict[str, int]:
+    """Task type → its retries, for every type with settings of its own; "" = all others."""
+    return {
+        name: _value({"retries": _look_up(name, spec, "retries")}, "retries")
+        for name in ("", *spec.task_types)
+    }

@@ -14,7 +14,6 @@ from podium.core.runs.words import (
     base_status,
     failed_words,
     has_ended,
-    started_note,
     transition_notes,
     words_of,
 )
@@ -39,7 +38,6 @@ def follow(seen: Seen, now: datetime) -> RunEffect:
                 return Report(
                     status,
                     active_words("Running", "started"),
-                    notes=(started_note(conductor),),
                     requeue_after=SETTLE,
                     urgent=False,
                 )

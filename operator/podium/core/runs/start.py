@@ -40,16 +40,12 @@ def begin(seen: Seen, now: datetime) -> RunEffect:
             return finish_unstarted(
                 seen, now, "Failed", "PendingTimeout", f"not started within {run.spec.pending_timeout}: {why}"
             )
-    if workflow is None:
-        return wait(seen, now, "WorkflowNotFound", f"there is no Workflow {run.spec.workflow} here yet")
-    if run.spec.desired_state == "Paused":
-        return wait(seen, now, "Paused", "set desiredState to Running to start it")
-    if workflow.suspended:
-        return wait(seen, now, "WorkflowSuspended", f"Workflow {run.spec.workflow} is suspended")
+    blocked = _blocked(seen, now)
+    if blocked is not None:
+        return blocked
+    assert workflow is not None
     version = run.spec.version or workflow.version
-    if version is None:
-        reason = workflow.problem or "it is not registered in Conductor yet"
-        return wait(seen, now, "WorkflowNotReady", f"Workflow {run.spec.workflow}: {reason}")
+    assert version is not None
     if FINALIZER not in run.finalizers:
         return do.SetFinalizers((*run.finalizers, FINALIZER))
     match seen.definition:
@@ -58,23 +54,38 @@ def begin(seen: Seen, now: datetime) -> RunEffect:
         case Unknown(error):
             return wait(seen, now, "ConductorUnavailable", error, again=WAIT_FOR_CONDUCTOR)
         case "Absent":
-            if run.spec.version:
-                return finish_unstarted(
-                    seen,
-                    now,
-                    "Failed",
-                    "VersionNotFound",
-                    f"spec.version: {workflow.conductor_name} has no version {version} in Conductor",
-                )
-            return wait(
-                seen, now, "WorkflowNotReady", f"version {version} is being restored", again=LOOK_AGAIN
-            )
+            return _without_version(seen, now, workflow.conductor_name, version)
         case DefinitionFacts() as definition:
             try:
                 resolve_input(run.spec.input, definition.input_defaults, definition.input_schema)
             except InvalidInput as error:
                 return finish_unstarted(seen, now, "Failed", "InvalidInput", str(error))
     return _intend(seen, now, workflow.conductor_name, version, attempt=1)
+
+
+def _blocked(seen: Seen, now: datetime) -> Report | None:
+    """What the run has to wait for before it can start, if anything."""
+    spec, workflow = seen.run.spec, seen.workflow
+    assert spec is not None
+    if workflow is None:
+        return wait(seen, now, "WorkflowNotFound", f"there is no Workflow {spec.workflow} here yet")
+    if spec.desired_state == "Paused":
+        return wait(seen, now, "Paused", "set desiredState to Running to start it")
+    if workflow.suspended:
+        return wait(seen, now, "WorkflowSuspended", f"Workflow {spec.workflow} is suspended")
+    if workflow.version is None:
+        reason = workflow.problem or "it is not registered in Conductor yet"
+        return wait(seen, now, "WorkflowNotReady", f"Workflow {spec.workflow}: {reason}")
+    return None
+
+
+def _without_version(seen: Seen, now: datetime, name: str, version: int) -> Report:
+    spec = seen.run.spec
+    assert spec is not None
+    if spec.version:
+        message = f"spec.version: {name} has no version {version} in Conductor"
+        return finish_unstarted(seen, now, "Failed", "VersionNotFound", message)
+    return wait(seen, now, "WorkflowNotReady", f"version {version} is being restored", again=LOOK_AGAIN)
 
 
 def _intend(seen: Seen, now: datetime, name: str, version: int, attempt: int) -> do.WriteIntent:
@@ -100,11 +111,11 @@ def continue_start(seen: Seen, now: datetime) -> RunEffect:
         case StartOutcome(kind="NotSent", message=message):
             if conductor.get("attempt", 1) > 1:
                 # This one was not sent, but one before may have got through.
-                return starting(seen, now, "ConductorUnavailable", message, again=WAIT_FOR_CONDUCTOR)
+                return starting(seen, "ConductorUnavailable", message, again=WAIT_FOR_CONDUCTOR)
             # Nothing can have happened: without an intent the next pass begins anew at once.
             return wait(seen, now, "ConductorUnavailable", message, again=WAIT_FOR_CONDUCTOR)
         case StartOutcome(kind="Unknown", message=message):
-            return starting(seen, now, "StartUnconfirmed", message, again=LOOK_AGAIN)
+            return starting(seen, "StartUnconfirmed", message, again=LOOK_AGAIN)
         case _:
             pass
     if seen.intent_fresh:
@@ -113,19 +124,18 @@ def continue_start(seen: Seen, now: datetime) -> RunEffect:
         case None:
             return do.LookUp(conductor["name"], conductor["correlationId"])
         case Unknown(error):
-            return starting(seen, now, "ConductorUnavailable", error, again=WAIT_FOR_CONDUCTOR)
+            return starting(seen, "ConductorUnavailable", error, again=WAIT_FOR_CONDUCTOR)
         case (first, *duplicates):
             for duplicate in duplicates:
                 if f"Terminate {duplicate.workflow_id}" not in seen.done and not has_ended(duplicate):
                     return _terminate_duplicate(duplicate, first)
-            return _adopt(seen, now, first)
+            return _adopt(seen, first)
         case _:
             pass
     waited = now - parse_time(conductor.get("requestedAt") or format_precise_time(run.created))
     if waited < seen.policy.unknown_start_wait:
         return starting(
             seen,
-            now,
             "StartUnconfirmed",
             "a start was sent and not confirmed: looking for it in Conductor before another is sent",
             again=min(LOOK_AGAIN, seen.policy.unknown_start_wait - waited + timedelta(milliseconds=10)),
@@ -145,10 +155,10 @@ def _start(seen: Seen, now: datetime) -> RunEffect:
         case DefinitionFacts() as definition:
             pass
         case Unknown(error):
-            return starting(seen, now, "ConductorUnavailable", error, again=WAIT_FOR_CONDUCTOR)
+            return starting(seen, "ConductorUnavailable", error, again=WAIT_FOR_CONDUCTOR)
         case "Absent":
             return starting(
-                seen, now, "DefinitionMissing", "the pinned version is gone from Conductor", LOOK_AGAIN
+                seen, "DefinitionMissing", "the pinned version is gone from Conductor", LOOK_AGAIN
             )
     try:
         resolved = resolve_input(run.spec.input, definition.input_defaults, definition.input_schema)
@@ -166,7 +176,7 @@ def _start(seen: Seen, now: datetime) -> RunEffect:
     )
 
 
-def _adopt(seen: Seen, now: datetime, found: RunSeen) -> Report:
+def _adopt(seen: Seen, found: RunSeen) -> Report:
     status = base_status(seen.run)
     status["conductor"] = {**seen.run.status["conductor"], "workflowId": found.workflow_id}
     status["phase"] = "Running"

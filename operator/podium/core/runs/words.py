@@ -10,6 +10,8 @@ from podium.core.objects import WorkflowRun, conditions_of
 from podium.core.runs.seen import Seen
 from podium.ports import Json, RunSeen
 
+_NEWS_AFTER = timedelta(seconds=10)
+
 
 def report_conditions(seen: Seen, report: Report, now: datetime) -> Json:
     """The status of a report, with its conditions and generation: what is written."""
@@ -41,12 +43,15 @@ def wait(seen: Seen, now: datetime, reason: str, message: str, again: timedelta 
     if spec and spec.pending_timeout:
         left = seen.run.created + parse_duration(spec.pending_timeout) - now
         again = min(again, left) if again else left
-    notes = (Note("Normal", reason, message),) if changed_reason(seen, reason) else ()
+    quiet = seen.run.created + _NEWS_AFTER - now
+    if quiet > timedelta(0):
+        # Manifests applied together come in any order: waiting a moment is no news.
+        return Report(status, active_words(reason, message), (), min(again, quiet) if again else quiet)
+    notes = (Note("Normal", reason, message),)
     return Report(status, active_words(reason, message), notes, again)
 
 
-def starting(seen: Seen, now: datetime, reason: str, message: str, again: timedelta) -> Report:
-    del now
+def starting(seen: Seen, reason: str, message: str, again: timedelta) -> Report:
     status = base_status(seen.run) | {"phase": "Starting", "conductor": seen.run.status["conductor"]}
     notes = (Note("Warning", reason, message),) if changed_reason(seen, reason) else ()
     return Report(status, active_words(reason, message), notes, again)
@@ -100,10 +105,11 @@ def transition_notes(before: str | None, status: Json, conductor: Json) -> tuple
     after = status["phase"]
     if before == after:
         return ()
+    started = (started_note(conductor),) if before == "Starting" else ()
     if after == "Running":
-        return () if before == "Starting" else (Note("Normal", "Running", "the run goes on"),)
+        return started or (Note("Normal", "Running", "the run goes on"),)
     if after == "Succeeded":
-        return (Note("Normal", "Succeeded", f"{status['progress']} tasks done"),)
+        return (*started, Note("Normal", "Succeeded", f"{status['progress']} tasks done"))
     if after == "Paused":
-        return (Note("Normal", "Paused", "no new tasks are scheduled until it is resumed"),)
-    return (Note("Warning", after, status.get("message", f"run {conductor['workflowId']} ended")),)
+        return (*started, Note("Normal", "Paused", "no new tasks are scheduled until it is resumed"))
+    return (*started, Note("Warning", after, status.get("message", f"run {conductor['workflowId']} ended")))

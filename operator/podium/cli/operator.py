@@ -1,0 +1,17 @@
+"""`podium operator`: the operator in the foreground."""
+
+import sys
+
+import click
+
+
+@click.command()
+def operator() -> None:
+    """Run the operator until it is interrupted.
+
+    Settings come from the environment: PODIUM_CONDUCTOR_URL (or CONDUCTOR_SERVER_URL), KUBECONFIG,
+    PODIUM_LISTEN, PODIUM_NOTICE_TOKEN, PODIUM_NAMESPACES and more; docs/settings.md lists them all.
+    """
+    from podium.__main__ import main
+
+    sys.exit(main())

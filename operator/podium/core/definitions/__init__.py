@@ -1,0 +1,19 @@
+"""What people write (flow, graph, state machine, native) → a Conductor definition; and lint."""
+
+from podium.core.definitions.findings import Finding, InvalidWorkflow, nearest
+from podium.core.definitions.names import Rules, conductor_name
+from podium.core.definitions.revision import hash_definition, same_definition
+from podium.core.definitions.workflow import Compiled, compile_workflow, lint_workflow
+
+__all__ = [
+    "Compiled",
+    "Finding",
+    "InvalidWorkflow",
+    "Rules",
+    "compile_workflow",
+    "conductor_name",
+    "hash_definition",
+    "lint_workflow",
+    "nearest",
+    "same_definition",
+]

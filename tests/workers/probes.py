@@ -1,0 +1,65 @@
+"""Task functions for the tests of the runtime: `podium-worker --functions probes`."""
+
+import os
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from podium_workers import InProgress, Reject, TaskContext, task
+
+
+def _trace(context: TaskContext, word: str) -> None:
+    """A line in the data folder that survives whatever happens to the process."""
+    line = f"{time.monotonic_ns()} {word} {context.task_id}\n"
+    handle = os.open(context.data_dir / "trace", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    try:
+        os.write(handle, line.encode())
+    finally:
+        os.close(handle)
+
+
+@task("probe_gate", "probe_gate_b", "probe_gate_c")
+def gate(context: TaskContext, gate: str | None = None, seconds: float = 0.0) -> dict[str, Any]:
+    """Runs until the file `gate` is in the data folder, or for so many seconds."""
+    _trace(context, "begin")
+    pause = threading.Event()
+    if gate is not None:
+        while not (context.data_dir / gate).exists():
+            pause.wait(0.02)
+    pause.wait(seconds)
+    _trace(context, "end")
+    return {"attempt": context.attempt, "polls": context.poll_count, "domain": context.domain}
+
+
+@task("probe_add")
+async def add(context: TaskContext, a: int, b: int = 10) -> int:
+    """Adds, and says so in the task's log."""
+    context.log(f'adding "{a}" and {b}: é')
+    return a + b
+
+
+@task("probe_leak")
+def leak(password: str) -> None:
+    """Fails with its password in the message."""
+    raise ConnectionError(f"cannot log in with {password}")
+
+
+@task("probe_reject")
+def reject() -> None:
+    """Fails for good, with details."""
+    raise Reject("no such colour", output={"colours": ["red"]})
+
+
+@task("probe_bad_result")
+def bad_result() -> dict[str, Any]:
+    """Returns what JSON cannot say."""
+    return {"files": [{"path": Path("x")}]}
+
+
+@task("probe_twice")
+def twice(context: TaskContext) -> InProgress | dict[str, Any]:
+    """Comes back once."""
+    if context.poll_count == 1:
+        return context.in_progress(after=1, output={"page": 7})
+    return {"polls": context.poll_count, "page": context.output.get("page")}
