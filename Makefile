@@ -34,14 +34,14 @@ lint: venv ## formatting, lint, strict types, import rules, module sizes, genera
 	@$(BIN)/mypy operator/podium workers/podium_workers tests/support
 	@PYTHONPATH=operator:workers $(BIN)/lint-imports --no-cache
 	@$(BIN)/python tests/support/house.py
-	@$(BIN)/python -m podium.crdgen --check crds
+	@$(BIN)/python -m podium.crdgen --check crds --docs docs/reference
 
 format: venv ## mend what can be mended mechanically
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-crds: venv ## crds/ from the types in operator/podium/api
-	@$(BIN)/python -m podium.crdgen crds
+crds: venv ## crds/ and docs/reference from the types in operator/podium/api
+	@$(BIN)/python -m podium.crdgen crds --docs docs/reference
 
 bench: venv ## all measurements, or one: make bench BENCH=runs
 	@$(BIN)/python -m podium.local prepare

@@ -37,7 +37,7 @@ async def test_a_crash_at_any_effect_boundary_ends_with_one_run(bed: Bed) -> Non
 
     def crash(point: str) -> None:
         nonlocal crashes
-        if armed and dice.random() < 0.35:
+        if armed and dice.random() < 0.1:
             crashes += 1
             points[point] += 1
             raise Crashed(point)
@@ -50,7 +50,7 @@ async def test_a_crash_at_any_effect_boundary_ends_with_one_run(bed: Bed) -> Non
     made = 0
     while crashes < wanted:
         if not bed.is_operating:
-            await bed.start_operator(crash=crash, unknown_start_wait=1.0)
+            await bed.start_operator(crash=crash, unknown_start_wait=1.0, reconcilers=4)
         fresh = [workflow_run(f"r{made + n}", "once") for n in range(runs)]
         await bed.apply(*fresh)
         made += runs
@@ -60,7 +60,7 @@ async def test_a_crash_at_any_effect_boundary_ends_with_one_run(bed: Bed) -> Non
             done, _ = await asyncio.wait({asyncio.create_task(bed.crashed())}, timeout=6)
             if not done:
                 break
-            await bed.start_operator(crash=crash, unknown_start_wait=1.0)
+            await bed.start_operator(crash=crash, unknown_start_wait=1.0, reconcilers=4)
     armed = False
     if not bed.is_operating:
         await bed.start_operator(unknown_start_wait=1.0)

@@ -30,7 +30,7 @@ async def test_a_function_runs_and_its_result_and_log_are_in_conductor(desk):
             "probe_bad_result",
             {},
             "FAILED_WITH_TERMINAL_ERROR",
-            r"result.files\[0\].path: pathlib.*is not JSON",
+            r"result.files\[0\].path: pathlib.*is not JSON.*",
         ),
         ("probe_leak", {"password": "hunter22"}, "FAILED", r"ConnectionError: cannot log in with \*\*\*"),
     ],

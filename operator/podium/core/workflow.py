@@ -80,8 +80,6 @@ def decide_workflow(seen: Seen, now: datetime) -> WorkflowEffect:
     if spec is None:
         return _report(seen, stalled("InvalidSpec", workflow.spec_error))
     namespace, name = workflow.key.namespace, workflow.key.name
-    if problem := _name_problem(spec, namespace, seen.policy.rules):
-        return _report(seen, stalled("NameNotAllowed", problem))
     try:
         compiled = compile_workflow(spec, namespace=namespace, name=name, rules=seen.policy.rules)
     except InvalidWorkflow as invalid:
@@ -300,19 +298,8 @@ def _tell(findings: Iterable[Finding]) -> str:
     errors = [item for item in findings if item.level == "error"]
     first = errors[0]
     more = f" (and {len(errors) - 1} more: podium lint shows them)" if len(errors) > 1 else ""
-    remedy = f" {first.remedy}" if first.remedy else ""
+    remedy = f"; {first.remedy}" if first.remedy else ""
     return f"{first.path}: {first.message}{remedy}{more}"
-
-
-def _name_problem(spec: WorkflowSpec, namespace: str, rules: Rules) -> str:
-    """Why spec.conductorName cannot be adopted, if it cannot."""
-    name = spec.conductor_name
-    if name is None or name in rules.allowed_names or name.startswith(f"{namespace}."):
-        return ""
-    return (
-        f"spec.conductorName: {name} is not on the operator's allow-list: have it added to "
-        "PODIUM_ALLOWED_NAMES, or leave the field out"
-    )
 
 
 def _name_taken(name: str, foreign: list[Json]) -> str:

@@ -67,7 +67,7 @@ def provide_binaries(
             with progress.step(f"building Kubernetes {KUBERNETES_VERSION} (once)") as step:
                 build_components(half, processes, step, environment)
 
-        built = cache.once(_key(), _WHAT, build, progress)
+        built = cache.once(_key(), _WHAT, build, progress, lambda: processes.closed)
         found = {name: built / "bin" / name for name in COMPONENTS} | found
     return Binaries(
         etcd=found["etcd"],

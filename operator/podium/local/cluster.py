@@ -62,7 +62,7 @@ def choose_source(surroundings: Surroundings) -> Source:
 
 
 def survey(context: str | None, environment: Mapping[str, str] = os.environ) -> Surroundings:
-    """Looks around; takes up to 10 s if a container engine hangs. `$PODIUM_CONTEXT` stands in for `context`."""
+    """Looks around; up to 10 s if container engines hang. `$PODIUM_CONTEXT` stands in for `context`."""
     context = context or environment.get("PODIUM_CONTEXT") or None
     assets = frozenset(find_assets(environment))
     if context or choose_source(Surroundings(assets=assets)) is Source.ASSETS:
@@ -87,9 +87,15 @@ def export_context(context: str, kubeconfig: Path, kubectl: Path) -> str:
     if context not in names:
         known = ", ".join(names) or "none"
         raise LocalError(f'there is no context "{context}" in the kubeconfig; there are: {known}.')
-    selected = ("view", "--raw", "--flatten", "--minify", f"--context={context}")
-    write_secret(kubeconfig, _kubectl_config(kubectl, *selected).encode())
-    return _kubectl_config(kubectl, *selected, "--output=jsonpath={.clusters[0].cluster.server}")
+    alone = _kubectl_config(kubectl, "view", "--raw", "--flatten", "--minify", f"--context={context}")
+    write_secret(kubeconfig, f"{alone}\n".encode())
+    return read_cluster_url(kubectl, kubeconfig)
+
+
+def read_cluster_url(kubectl: Path, kubeconfig: Path) -> str:
+    """The address of the API server that a kubeconfig leads to."""
+    server = "--output=jsonpath={.clusters[0].cluster.server}"
+    return _kubectl_config(kubectl, "view", "--minify", f"--kubeconfig={kubeconfig}", server)
 
 
 def create_kind_cluster(

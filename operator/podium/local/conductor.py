@@ -139,7 +139,9 @@ def prepare_conductor(
             try:
                 await_ready(service, process, _SECONDS_TO_START)
             except LocalError as error:
-                raise Interrupted("Conductor was not prepared.") if processes.closed else error
+                if processes.closed:
+                    raise Interrupted("Conductor was not prepared.") from error
+                raise
             finally:
                 # The archive is written on the way out, which takes a quarter of a minute.
                 process.stop(grace=_SECONDS_TO_START)

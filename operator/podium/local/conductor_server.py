@@ -68,6 +68,9 @@ def provide_conductor(
     """
     progress = progress or Silence()
 
+    def given_up() -> bool:
+        return processes.closed
+
     def unpack(half: Path) -> None:
         half.mkdir()
         jar = _in_local_repository(environment)
@@ -78,8 +81,8 @@ def provide_conductor(
             _unpack(java.path, jar, half / "server")
         (half / _JAR).unlink(missing_ok=True)
 
-    server = ConductorServer(java.path, cache.once(_KEY, _WHAT, unpack, progress) / "server" / _JAR)
-    return _with_archive(server, java, cache, train, progress)
+    server = ConductorServer(java.path, cache.once(_KEY, _WHAT, unpack, progress, given_up) / "server" / _JAR)
+    return _with_archive(server, java, cache, train, progress, given_up)
 
 
 def _with_archive(
@@ -88,6 +91,7 @@ def _with_archive(
     cache: Cache,
     train: Callable[[ConductorServer], None],
     progress: Progress,
+    given_up: Callable[[], bool],
 ) -> ConductorServer:
     # From 25 on, Java also keeps what it has linked and compiled: 5 s instead of 8 s.
     write, use = (
@@ -111,7 +115,7 @@ def _with_archive(
                 # It only starts more slowly without. The empty folder keeps us from trying each time.
                 progress.say(f"Conductor will start slowly: {error}")
 
-    archive = cache.once(key, _WHAT, make, progress) / "classes"
+    archive = cache.once(key, _WHAT, make, progress, given_up) / "classes"
     if not archive.exists():
         return server
     return ConductorServer(server.java, server.jar, (f"-XX:{use}={archive}",))

@@ -9,7 +9,6 @@ import shutil
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,14 +21,22 @@ from podium.local.cluster import (
     delete_kind_cluster,
     export_context,
     needs_for_source,
+    read_cluster_url,
     survey,
 )
 from podium.local.conductor import Notices, prepare_conductor, write_conductor
 from podium.local.conductor_server import needs_for_conductor
 from podium.local.control_plane import write_control_plane
 from podium.local.errors import LocalError
+from podium.local.parts import (
+    cluster_answers,
+    find_crds,
+    install_crds,
+    operator_service,
+    worker_service,
+)
 from podium.local.prerequisites import Need, require
-from podium.local.processes import Process, Processes, is_alive, stop
+from podium.local.processes import Process, Processes, at_once, is_alive, stop
 from podium.local.progress import Progress
 from podium.local.services import Probe, Service, await_ready, free_port
 from podium.local.state import Part, StackState, Wishes, list_stacks, read_state, write_state
@@ -88,7 +95,7 @@ class Stack:
         return state
 
     def up(self, wishes: Wishes) -> bool:
-        """Brings everything up that is not; False if everything was. Leaves nothing new behind if it fails."""
+        """Brings up what is not; False if everything was. Leaves nothing new behind if it fails."""
         with self._alone(), Processes() as processes:
             state = read_state(self.folder)
             if state is not None and not state.complete:
@@ -104,8 +111,7 @@ class Stack:
         state = self.state()
         report = []
         if not state.source.runs_here:
-            healthy = _answers_kubectl(state)
-            report.append(PartStatus("cluster", state.cluster_url, None, None, healthy))
+            report.append(PartStatus("cluster", state.cluster_url, None, None, cluster_answers(state)))
         if state.wishes.conductor_url:
             healthy = Probe(f"{state.conductor_url}/metadata/workflow").answers(timeout=5.0)
             report.append(PartStatus("conductor", state.conductor_url, None, None, healthy))
@@ -138,11 +144,11 @@ class Stack:
             needs |= needs_for_conductor(self._cache, self._environment)
         found = require(needs, self._cache.root, self._environment)
         crds = self._crds or find_crds()
-        for path in (self.folder, self.bin_folder, self.folder / "logs"):
-            path.mkdir(parents=True, mode=0o700, exist_ok=True)
         state = StackState(
             name=self.name,
-            wishes=replace(wishes, context=surroundings.context),
+            wishes=replace(
+                wishes, context=surroundings.context, namespaces=wishes.namespaces or ("default",)
+            ),
             source=source,
             engine=surroundings.engine or "",
             kubeconfig=self.folder / "kubeconfig",
@@ -151,8 +157,10 @@ class Stack:
             notice_token=secrets.token_urlsafe(24),
         )
         try:
+            for path in (self.folder, self.bin_folder, self.folder / "logs"):
+                path.mkdir(parents=True, mode=0o700, exist_ok=True)
             self._save(state)
-            self._both(
+            at_once(
                 processes,
                 lambda: self._bring_cluster(processes, crds),
                 lambda: self._bring_conductor(processes),
@@ -169,28 +177,37 @@ class Stack:
 
     def _up_again(self, state: StackState, wishes: Wishes, processes: Processes) -> bool:
         self._state = state
-        asked = replace(wishes, context=wishes.context or self._environment.get("PODIUM_CONTEXT") or None)
-        same = ("context", "conductor_url")
-        if any(getattr(asked, key) != getattr(state.wishes, key) for key in same):
-            raise LocalError(
-                f'the dev stack "{self.name}" is there already, with another cluster or Conductor: end it '
-                "(podium dev down), or give the new one a name of its own (--name)."
-            )
-        if asked.namespaces != state.wishes.namespaces and (worker := state.parts.get("worker")):
-            if worker.identity:
-                stop([worker.identity], _SECONDS_TO_DRAIN)
-            self._change(
-                lambda now: replace(now, parts={k: v for k, v in now.parts.items() if k != "worker"})
-            )
+        asked = Wishes(
+            context=wishes.context or self._environment.get("PODIUM_CONTEXT") or state.wishes.context,
+            conductor_url=wishes.conductor_url or state.wishes.conductor_url,
+            namespaces=wishes.namespaces or state.wishes.namespaces,
+            operator=wishes.operator,
+            worker=wishes.worker,
+        )
+        for what in ("context", "conductor_url"):
+            if getattr(asked, what) != getattr(state.wishes, what):
+                raise LocalError(
+                    f'the dev stack "{self.name}" is there already, with another cluster or Conductor: end '
+                    "it (podium dev down), or give the new one a name of its own (--name)."
+                )
+        unwanted = set() if asked.operator else {"operator"}
+        if not asked.worker or asked.namespaces != state.wishes.namespaces:
+            unwanted.add("worker")
+        changed = self._drop(unwanted)
         self._change(lambda now: replace(now, wishes=asked))
-        changed = [
-            self._bring(part.service, processes)
-            for part in state.parts.values()
-            if part.service.name != "worker"
-        ]
-        changed += self._bring_ours(processes)
+        for part in self._now().parts.values():
+            changed |= self._bring(part.service, processes)
+        changed |= self._bring_ours(processes)
         processes.release()
-        return any(changed)
+        return changed
+
+    def _drop(self, names: set[str]) -> bool:
+        """Ends these parts and forgets them; whether there was any."""
+        ending = {name: part for name, part in self._now().parts.items() if name in names}
+        stop([part.identity for part in ending.values() if part.identity], _SECONDS_TO_DRAIN)
+        rest = {name: part for name, part in self._now().parts.items() if name not in names}
+        self._change(lambda now: replace(now, parts=rest))
+        return bool(ending)
 
     def _bring_cluster(self, processes: Processes, crds: Path) -> None:
         state = self._now()
@@ -203,7 +220,7 @@ class Stack:
             create_kind_cluster(
                 self._kind_name, state.kubeconfig, log, processes, self._progress, state.engine
             )
-            url = export_context(f"kind-{self._kind_name}", state.kubeconfig, state.kubectl, state.kubeconfig)
+            url = read_cluster_url(state.kubectl, state.kubeconfig)
         else:
             binaries = provide_binaries(self._cache, processes, self._progress, self._environment)
             plane = write_control_plane(self.folder / "cluster", binaries)
@@ -214,7 +231,7 @@ class Stack:
                 self._bring(service, processes)
         self._change(lambda now: replace(now, cluster_url=url))
         with self._progress.step("installing the CRDs"):
-            install_crds(self._now(), crds)
+            install_crds(self._now().kubectl, state.kubeconfig, crds)
 
     def _bring_conductor(self, processes: Processes) -> None:
         state = self._now()
@@ -229,14 +246,15 @@ class Stack:
         self._change(lambda now: replace(now, conductor_url=service.address))
         self._bring(service, processes)
 
-    def _bring_ours(self, processes: Processes) -> list[bool]:
+    def _bring_ours(self, processes: Processes) -> bool:
         state = self._now()
         services = []
         if state.wishes.operator:
             services.append(self._existing("operator") or operator_service(state, self.folder))
         if state.wishes.worker:
             services.append(self._existing("worker") or worker_service(state, self.folder, free_port()))
-        return [self._bring(service, processes) for service in services]
+        started = [self._bring(service, processes) for service in services]
+        return any(started)
 
     def _bring(self, service: Service, processes: Processes) -> bool:
         """Starts it unless it runs, and waits until it is ready; whether it had to be started."""
@@ -250,17 +268,6 @@ class Stack:
             self._change(lambda now: replace(now, parts={**now.parts, service.name: started}))
             await_ready(service, process, _SECONDS_TO_START)
         return True
-
-    def _both(self, processes: Processes, *works: Callable[[], None]) -> None:
-        """Does these at once; when one fails, or we are interrupted, the others are made to fail soon."""
-        with ThreadPoolExecutor(len(works)) as pool:
-            futures = [pool.submit(work) for work in works]
-            try:
-                for future in futures:
-                    future.result()
-            except BaseException:
-                processes.stop(grace=0.0)
-                raise
 
     def _remove(self, state: StackState | None) -> None:
         if state is not None:

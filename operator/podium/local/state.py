@@ -18,11 +18,14 @@ from podium.local.services import Service
 
 @dataclass(frozen=True)
 class Wishes:
-    """What the user asked for. `namespaces` are those that the worker serves."""
+    """What the user asked for.
+
+    `namespaces` are those that the worker serves; none means `default`, or those it serves already.
+    """
 
     context: str | None = None
     conductor_url: str | None = None
-    namespaces: tuple[str, ...] = ("default",)
+    namespaces: tuple[str, ...] = ()
     operator: bool = True
     worker: bool = True
 

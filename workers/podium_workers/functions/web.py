@@ -54,7 +54,7 @@ async def http_request(
         ):
             answer = await _bounded(response.content)
             return _verdict(response, answer)
-    except (aiohttp.InvalidURL, ValueError) as error:
+    except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError, ValueError) as error:
         raise Reject(f"no request can be made of this: {error}") from None
     except TimeoutError:
         raise Retry(f"no answer within {limit.total:g} s") from None

@@ -32,7 +32,7 @@ class Node(OpenModel):
         max_length=253,
         description="The task type: what a worker polls for. One task definition is kept per type.",
     )
-    config: Opaque | None = Field(
+    config: Annotated[Opaque | None, Nullable()] = Field(
         default=None,
         description=(
             "The input of the task. A value at any depth may be a reference "
@@ -55,7 +55,9 @@ class GraphNode(Node):
 class Flow(OpenModel):
     """A list of nodes that run one after the other."""
 
-    workflow_name: str | None = Field(default=None, description="Informational: the editor's own name.")
+    workflow_name: Annotated[str | None, Nullable()] = Field(
+        default=None, description="Informational: the editor's own name."
+    )
     nodes: Annotated[list[Node], Atomic()] = Field(
         min_length=1, max_length=1000, description="The nodes, in the order in which they run."
     )
@@ -64,7 +66,9 @@ class Flow(OpenModel):
 class Graph(OpenModel):
     """Nodes with dependencies; whatever can run runs, in parallel."""
 
-    workflow_name: str | None = Field(default=None, description="Informational: the editor's own name.")
+    workflow_name: Annotated[str | None, Nullable()] = Field(
+        default=None, description="Informational: the editor's own name."
+    )
     nodes: Annotated[list[GraphNode], ListMap(("id",))] = Field(
         min_length=1, max_length=1000, description="The nodes, a map by id; their order has no meaning."
     )
@@ -73,20 +77,24 @@ class Graph(OpenModel):
 class Step(OpenModel):
     """One step of a state machine."""
 
-    id: str | None = Field(default=None, description="Informational: the key in `steps` is the id.")
-    name: str | None = Field(default=None, description="Informational: a name for people.")
+    id: Annotated[str | None, Nullable()] = Field(
+        default=None, description="Informational: the key in `steps` is the id."
+    )
+    name: Annotated[str | None, Nullable()] = Field(
+        default=None, description="Informational: a name for people."
+    )
     type: Literal["function"] = Field(default="function", description="What the step is; functions only.")
     function_name: str = Field(
         min_length=1, max_length=253, description="The function (task type) that a worker runs."
     )
-    input_path: str | None = Field(
+    input_path: Annotated[str | None, Nullable()] = Field(
         default=None,
         description=(
             "Where in the document the input is taken from ($.initialPayload.x, .userRecord); "
             "default: the whole."
         ),
     )
-    result_path: str | None = Field(
+    result_path: Annotated[str | None, Nullable()] = Field(
         default=None, description="Where in the document the result is put (.validationOutput)."
     )
     next_step_id: Annotated[str | None, Nullable()] = Field(
@@ -97,8 +105,10 @@ class Step(OpenModel):
 class StateMachine(OpenModel):
     """Steps over one growing document."""
 
-    name: str | None = Field(default=None, description="Informational: a name for people.")
-    description: str | None = Field(default=None, description="Informational.")
+    name: Annotated[str | None, Nullable()] = Field(
+        default=None, description="Informational: a name for people."
+    )
+    description: Annotated[str | None, Nullable()] = Field(default=None, description="Informational.")
     start_at: str = Field(min_length=1, max_length=253, description="The id of the first step.")
     steps: dict[str, Step] = Field(
         min_length=1, max_length=1000, description="The steps, a map from id to step."

@@ -30,16 +30,16 @@ def conductor_name(namespace: str, name: str, spec: WorkflowSpec) -> str:
     return spec.conductor_name or f"{namespace}.{name}"
 
 
-def check_conductor_name(spec: WorkflowSpec, rules: Rules, report: Report) -> None:
-    """Only names that the operator's settings allow can be adopted."""
+def check_conductor_name(spec: WorkflowSpec, namespace: str, rules: Rules, report: Report) -> None:
+    """Only names of the own namespace, or that the operator's settings allow, can be adopted."""
     name = spec.conductor_name
     if name is None:
         return
-    if name not in rules.allowed_names:
+    if name not in rules.allowed_names and not name.startswith(f"{namespace}."):
         report.error(
             "spec.conductorName",
             f"{name!r} may not be adopted here",
-            "have the operator's settings allow this name, or leave conductorName out",
+            "have it added to the operator's PODIUM_ALLOWED_NAMES, or leave conductorName out",
         )
     if name in (".", ".."):
         report.error("spec.conductorName", f"{name!r} can be stored in Conductor but never read again")

@@ -64,7 +64,7 @@ def compile_workflow(
 
 
 def _build(spec: WorkflowSpec, namespace: str, name: str, rules: Rules, report: Report) -> Compiled | None:
-    check_conductor_name(spec, rules, report)
+    check_conductor_name(spec, namespace, rules, report)
     around = Surroundings(namespace, name, rules, count_retries(spec))
     draft = _draft(spec, around, report)
     check_input(spec, report)

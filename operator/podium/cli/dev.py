@@ -1,0 +1,266 @@
+"""`podium dev`: a cluster, Conductor, the operator and a worker on this machine, in the background."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shlex
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+import click
+
+from podium.local.cache import Cache
+from podium.local.cluster import Source
+from podium.local.errors import LocalError
+from podium.local.parts import find_crds
+from podium.local.progress import PlainProgress, Progress, format_seconds, open_progress
+from podium.local.stack import PartStatus, Stack
+from podium.local.state import StackState, Wishes, list_stacks, state_root
+
+_name = click.option(
+    "--name",
+    default="default",
+    show_default=True,
+    metavar="NAME",
+    help="Which stack; several can run at once.",
+)
+
+
+@click.group()
+def dev() -> None:
+    """A cluster, Conductor, the operator and a worker on this machine."""
+
+
+@dev.command()
+@_name
+@click.option(
+    "--context", metavar="NAME", help="Use the cluster of this kubeconfig context ($PODIUM_CONTEXT)."
+)
+@click.option("--conductor-url", metavar="URL", help="Use this Conductor ($PODIUM_CONDUCTOR_URL).")
+@click.option("--namespaces", metavar="A,B", help="The worker serves these beside `default`.")
+@click.option("--no-operator", is_flag=True, help="Leave the operator out, to run it by hand.")
+@click.option("--no-worker", is_flag=True, help="Leave the worker out.")
+def up(
+    name: str,
+    context: str | None,
+    conductor_url: str | None,
+    namespaces: str | None,
+    no_operator: bool,
+    no_worker: bool,
+) -> None:
+    """Start everything that is not running, and leave it running.
+
+    The first time takes several minutes, to compile Kubernetes (unless there is kind and a container engine,
+    $KUBEBUILDER_ASSETS, or a --context) and to download Conductor.
+    """
+    began = time.monotonic()
+    wishes = Wishes(
+        context=context,
+        conductor_url=_api_address(conductor_url or os.environ.get("PODIUM_CONDUCTOR_URL")),
+        namespaces=_namespaces(namespaces),
+        operator=not no_operator,
+        worker=not no_worker,
+    )
+    with _told_in_one_line(), _ended_politely(), open_progress() as progress:
+        stack = _stack(name, progress)
+        changed = stack.up(wishes)
+        state = stack.state()
+    took = f" ({format_seconds(time.monotonic() - began)})" if changed else ""
+    click.echo(f'podium dev "{name}" is {"up" if changed else "already up"}{took}')
+    click.echo(_next_steps(name, state))
+
+
+@dev.command()
+@_name
+@click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
+def status(name: str, output: str) -> None:
+    """Show each part; exit with 1 if one is down."""
+    with _told_in_one_line():
+        stack = _stack(name)
+        state, parts = stack.state(), stack.status()
+    healthy = state.complete and all(part.healthy for part in parts)
+    if output == "json":
+        click.echo(json.dumps(_as_json(state, parts, healthy), indent=2))
+    else:
+        if not state.complete:
+            click.echo("`podium dev up` is still at work, or was interrupted", err=True)
+        click.echo(_as_table(parts))
+    sys.exit(0 if healthy else 1)
+
+
+@dev.command()
+@_name
+def env(name: str) -> None:
+    """Print what a shell needs to use the stack: eval "$(podium dev env)"."""
+    with _told_in_one_line():
+        stack = _stack(name)
+        state = stack.state()
+    click.echo(f"export KUBECONFIG={shlex.quote(str(state.kubeconfig))}")
+    click.echo(f"export CONDUCTOR_SERVER_URL={shlex.quote(state.conductor_url)}")
+    click.echo(f'export PATH={shlex.quote(str(stack.bin_folder))}:"$PATH"')
+
+
+@dev.command()
+@_name
+def down(name: str) -> None:
+    """End everything and remove it; nothing stays but the cache."""
+    with _told_in_one_line(), _ended_politely():
+        stack = _stack(name)
+        remains = _remains(stack)
+        if stack.down():
+            click.echo(f'podium dev "{name}" is down')
+        else:
+            others = ", ".join(list_stacks(state_root()))
+            click.echo(
+                f'there is no dev stack "{name}"' + (f"; there are: {others}" if others else ""), err=True
+            )
+    if remains:
+        click.echo(remains, err=True)
+
+
+@dev.command()
+@_name
+@click.argument("part")
+@click.option("-f", "--follow", is_flag=True, help="Go on printing what is added.")
+def logs(name: str, part: str, follow: bool) -> None:
+    """Print the log of one PART (see `podium dev status`)."""
+    with _told_in_one_line():
+        parts = _stack(name).state().parts
+        if part not in parts:
+            raise LocalError(f'there is no part "{part}"; there are: {", ".join(parts)}.')
+    log = parts[part].service.program.log
+    if follow:
+        os.execvp("tail", ["tail", "-n", "100", "-F", str(log)])  # noqa: S606 - nothing is left to do here
+    with contextlib.suppress(BrokenPipeError):
+        click.echo(log.read_text(errors="replace"), nl=False)
+
+
+def _stack(name: str, progress: Progress | None = None) -> Stack:
+    if not name.replace("-", "").isalnum() or not name.isascii() or name != name.lower().strip("-"):
+        raise LocalError(f'"{name}" cannot be the name of a stack: use small letters, digits and hyphens.')
+    return Stack(name, state_root(), Cache.of(), progress or PlainProgress(sys.stderr))
+
+
+def _api_address(url: str | None) -> str | None:
+    """Conductor's API lives under /api; people name the server with or without it."""
+    if url is None:
+        return None
+    url = url.rstrip("/")
+    return url if url.endswith("/api") else f"{url}/api"
+
+
+def _namespaces(text: str | None) -> tuple[str, ...]:
+    if text is None:
+        return ()
+    return tuple(dict.fromkeys(["default", *(part.strip() for part in text.split(",") if part.strip())]))
+
+
+def _next_steps(name: str, state: StackState) -> str:
+    option = "" if name == "default" else f" --name {name}"
+    lines = [
+        f"  cluster    {state.cluster_url}",
+        f"  conductor  {state.conductor_url}",
+        "",
+        f'  eval "$(podium dev env{option})"      KUBECONFIG, CONDUCTOR_SERVER_URL, and kubectl on PATH',
+    ]
+    if examples := _examples():
+        lines.append(f"  kubectl apply -f {examples}")
+    lines += [
+        "  kubectl get workflows,workflowruns",
+        f"  podium dev status{option}    podium dev logs{option} operator -f    podium dev down{option}",
+    ]
+    if not state.wishes.operator:
+        listen = f"PODIUM_LISTEN=127.0.0.1:{state.operator_port}"
+        lines += [
+            "",
+            f"  the operator, by hand: {listen} PODIUM_NOTICE_TOKEN={state.notice_token} podium operator",
+        ]
+    if state.wishes.conductor_url:
+        lines += ["", "  That Conductor was not told to send notices here: changes are seen by asking it."]
+    return "\n".join(lines)
+
+
+def _examples() -> Path | None:
+    here = Path(__file__).resolve()
+    for folder in (here.parents[1] / "local" / "examples", here.parents[3] / "manifests" / "examples"):
+        if any(folder.glob("*.yaml")):
+            return folder
+    return None
+
+
+def _remains(stack: Stack) -> str:
+    """What `down` leaves in a cluster of the user's own."""
+    with contextlib.suppress(LocalError):
+        state = stack.state()
+        if state.source is Source.CONTEXT:
+            context = state.wishes.context
+            return (
+                f"The CRDs of podium, and the objects made with them, are still in the cluster of {context}. "
+                f"To delete them all: kubectl --context {context} delete -f {find_crds()}"
+            )
+    return ""
+
+
+def _as_table(parts: tuple[PartStatus, ...]) -> str:
+    rows = [("PART", "HEALTHY", "PID", "ADDRESS", "LOG")]
+    rows += [
+        (p.name, "yes" if p.healthy else "no", str(p.pid or "-"), p.address, str(p.log or "-")) for p in parts
+    ]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return "\n".join("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in rows)
+
+
+def _as_json(state: StackState, parts: tuple[PartStatus, ...], healthy: bool) -> dict[str, object]:
+    return {
+        "name": state.name,
+        "healthy": healthy,
+        "kubeconfig": str(state.kubeconfig),
+        "conductorUrl": state.conductor_url,
+        "parts": [
+            {
+                "name": part.name,
+                "healthy": part.healthy,
+                "pid": part.pid,
+                "address": part.address,
+                "log": str(part.log) if part.log else None,
+            }
+            for part in parts
+        ],
+    }
+
+
+@contextlib.contextmanager
+def _told_in_one_line() -> Iterator[None]:
+    try:
+        yield
+    except LocalError as error:
+        first, *rest = str(error).splitlines()
+        click.echo(f"podium: {first}", err=True)
+        for line in rest:
+            click.echo(line if line.startswith(" ") else f"podium: {line}", err=True)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        click.echo("podium: interrupted", err=True)
+        sys.exit(130)
+
+
+@contextlib.contextmanager
+def _ended_politely() -> Iterator[None]:
+    """A closed terminal and `kill` clean up as Ctrl-C does."""
+
+    def interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

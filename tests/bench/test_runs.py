@@ -1,0 +1,197 @@
+"""Runs through the operator, beside a plain client that starts and follows the same runs itself."""
+
+import asyncio
+import json
+import os
+import platform
+import time
+from pathlib import Path
+from statistics import quantiles
+from typing import Any
+
+import aiohttp
+import pytest
+
+from podium.ports import Json, StartRequest
+from support.bed import Bed, workflow, workflow_run
+from support.eventually import eventually
+
+pytestmark = [pytest.mark.bench, pytest.mark.timeout(1800)]
+
+RUNS = int(os.environ.get("PODIUM_BENCH_RUNS", "500"))
+AT_ONCE = 16
+OFFERED_PER_SECOND = 5.0
+OFFERED = int(os.environ.get("PODIUM_BENCH_OFFERED", "150"))
+
+
+def percentiles(values: list[float]) -> dict[str, float]:
+    """p50 and p95, rounded to milliseconds."""
+    cuts = quantiles(values, n=100, method="inclusive")
+    return {"p50": round(cuts[49], 3), "p95": round(cuts[94], 3)}
+
+
+async def follow(bed: Bed, ids: list[str], within: float = 1200.0) -> dict[str, Json]:
+    """What a plain client does: reads all its open runs in bulk until all have ended."""
+    views: dict[str, Any] = {}
+    deadline = time.monotonic() + within
+    while len(views) < len(ids):
+        assert time.monotonic() < deadline
+        left = [workflow_id for workflow_id in ids if workflow_id not in views]
+        for part in (left[index : index + 50] for index in range(0, len(left), 50)):
+            for workflow_id, view in (await bed.conductor.get_runs(part)).items():
+                if view is not None and view.end_ms:
+                    views[workflow_id] = view
+        await asyncio.sleep(0.1)
+    return views
+
+
+async def by_client(bed: Bed, name: str, count: int, pace: float | None) -> tuple[float, list[float]]:
+    """Wall seconds, and each run's own from the moment it was offered to its end."""
+    turns = asyncio.Semaphore(AT_ONCE)
+
+    async def start(number: int) -> tuple[str, float]:
+        if pace:
+            await asyncio.sleep(number / pace)
+        offered = time.time()
+        async with turns:
+            request = StartRequest(
+                f"{bed.namespace}.{name}", 1, f"client-{number}", {}, 0, {"*": bed.namespace}
+            )
+            return await bed.conductor.start(request), offered
+
+    began = time.monotonic()
+    started = await asyncio.gather(*(start(number) for number in range(count)))
+    views = await follow(bed, [workflow_id for workflow_id, _ in started])
+    wall = time.monotonic() - began
+    return wall, [views[workflow_id].end_ms / 1000 - offered for workflow_id, offered in started]
+
+
+async def by_operator(
+    bed: Bed, name: str, prefix: str, count: int, pace: float | None
+) -> tuple[float, list[float], list[Json], float]:
+    """Wall seconds; each run's seconds to its end in Conductor; the objects; writes per run."""
+    turns = asyncio.Semaphore(AT_ONCE)
+    offered: dict[str, float] = {}
+
+    async def create(number: int) -> None:
+        if pace:
+            await asyncio.sleep(number / pace)
+        key = f"{prefix}{number}"
+        offered[key] = time.time()
+        async with turns:
+            await bed.cluster._objects.create_namespaced_custom_object(
+                "podium.dev", "v1alpha1", bed.namespace, "workflowruns", workflow_run(key, name)
+            )
+
+    before = await status_writes(bed)
+    began = time.monotonic()
+    creating = asyncio.gather(*(create(number) for number in range(count)))
+
+    async def ended() -> list[Json]:
+        found = await bed.cluster.list("WorkflowRun", bed.namespace)
+        return [
+            item
+            for item in found
+            if item["metadata"]["name"].startswith(prefix) and (item.get("status") or {}).get("finishedAt")
+        ]
+
+    bodies = await eventually(ended, lambda seen: len(seen) == count, within=1200, every=0.3)
+    wall = time.monotonic() - began
+    await creating
+    assert {body["status"]["phase"] for body in bodies} == {"Succeeded"}
+    ids = {body["status"]["conductor"]["workflowId"]: body["metadata"]["name"] for body in bodies}
+    views = await follow(bed, list(ids))
+    seconds = [views[workflow_id].end_ms / 1000 - offered[key] for workflow_id, key in ids.items()]
+    return wall, seconds, bodies, (await status_writes(bed) - before) / count
+
+
+async def status_writes(bed: Bed) -> float:
+    """Writes to the two kinds, counted at the API server itself (audited by its own metrics)."""
+    text = await bed.kubectl("get", "--raw", "/metrics")
+    total = 0.0
+    for line in text.splitlines():
+        if (
+            line.startswith("apiserver_request_total{")
+            and 'resource="workflowruns"' in line
+            and ('verb="APPLY"' in line or 'verb="PATCH"' in line or 'verb="PUT"' in line)
+        ):
+            total += float(line.rsplit(" ", 1)[1])
+    return total
+
+
+def machine() -> Json:
+    """What the figures were measured on."""
+    cpu = next(
+        (
+            line.split(":", 1)[1].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if line.startswith("model name")
+        ),
+        platform.processor(),
+    )
+    return {"cpus": os.cpu_count(), "cpu": cpu, "python": platform.python_version(), "system": platform.platform()}
+
+
+async def test_runs(bed: Bed) -> None:
+    """500 at once, and 5 a second with tasks of one second: the operator beside a plain client."""
+    await bed.start_operator(unknown_start_wait=90.0, sweep_interval=3.0, drift_interval=30.0)
+    types = [f"{bed.namespace}-{letter}" for letter in "abc"]
+    worker = await bed.start_worker(*types)
+    await bed.apply(workflow("three", *types))
+    await bed.until_ready("three")
+    await by_client(bed, "three", 20, None)  # warm up
+    client_wall, _ = await by_client(bed, "three", RUNS, None)
+    operator_wall, _, _, writes_burst = await by_operator(bed, "three", "burst-", RUNS, None)
+
+    worker.seconds = 1.0
+    _, client_seconds = await by_client(bed, "three", OFFERED, OFFERED_PER_SECOND)
+    delays = asyncio.create_task(status_delays(bed, "paced-", OFFERED))
+    _, seconds, _, writes = await by_operator(bed, "three", "paced-", OFFERED, OFFERED_PER_SECOND)
+    client, operator = percentiles(client_seconds), percentiles(seconds)
+    result: Json = {
+        "machine": machine(),
+        "runs": RUNS,
+        "all at once": {
+            "client wall s": round(client_wall, 1),
+            "operator wall s": round(operator_wall, 1),
+            "ratio": round(operator_wall / client_wall, 2),
+            "writes per run": round(writes_burst, 2),
+        },
+        f"{OFFERED_PER_SECOND:g} a second, tasks of 1 s": {
+            "client end-to-end s": client,
+            "operator end-to-end s": operator,
+            "ratio of p50 (goal 1.1)": round(operator["p50"] / client["p50"], 3),
+            "added start latency p50 ms (goal 100)": round((operator["p50"] - client["p50"]) * 1000),
+            "writes per run (goal 6)": round(writes, 2),
+            "end in Conductor to status s (goal p95 1.0)": percentiles(await delays),
+        },
+    }
+    print("\n" + json.dumps(result, indent=2))
+    print("runs: " + json.dumps(result["all at once"]) + " " + json.dumps(result[f"{OFFERED_PER_SECOND:g} a second, tasks of 1 s"]))
+
+
+async def status_delays(bed: Bed, prefix: str, count: int) -> list[float]:
+    """Seconds from each run's end in Conductor to the moment a watcher sees it in the status."""
+    seen: dict[str, float] = {}
+    ids: dict[str, str] = {}
+    configuration = bed.cluster._configuration
+    ssl_context = bed.cluster._api.rest_client.pool_manager.connector._ssl
+    async with aiohttp.ClientSession() as session:
+        url = f"{configuration.host}/apis/podium.dev/v1alpha1/namespaces/{bed.namespace}/workflowruns"
+        async with session.get(
+            url,
+            params={"watch": "true"},
+            ssl=ssl_context,
+            timeout=aiohttp.ClientTimeout(total=None),
+            read_bufsize=2**20,
+        ) as answer:
+            async for line in answer.content:
+                body = json.loads(line)["object"]
+                name, status = body["metadata"]["name"], body.get("status") or {}
+                if name.startswith(prefix) and status.get("finishedAt") and name not in seen:
+                    seen[name] = time.time()
+                    ids[status["conductor"]["workflowId"]] = name
+                    if len(seen) == count:
+                        break
+    views = await follow(bed, list(ids))
+    return [seen[name] - views[workflow_id].end_ms / 1000 for workflow_id, name in ids.items()]
