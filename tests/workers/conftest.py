@@ -66,7 +66,7 @@ class Desk:
     async def start(
         self,
         task_type: str,
-        input: dict[str, Any] | None = None,
+        given: dict[str, Any] | None = None,
         *,
         response_timeout: int = 600,
         domain: str | None = None,
@@ -99,12 +99,12 @@ class Desk:
                 "timeoutPolicy": "ALERT_ONLY",
                 "tasks": [step],
             }
-            step["inputParameters"] = {key: f"${{workflow.input.{key}}}" for key in input or {}}
+            step["inputParameters"] = {key: f"${{workflow.input.{key}}}" for key in given or {}}
             await self.call("PUT", "/metadata/workflow", json=[workflow])
         body = {
             "name": self._defined[key],
             "version": 1,
-            "input": input or {},
+            "input": given or {},
             "taskToDomain": {"*": domain or self.domain},
         }
         return str(await self.call("POST", "/workflow", json=body))

@@ -41,6 +41,8 @@ log = logging.getLogger(__name__)
 
 _MOST_EFFECTS = 20
 _MOST_DEFINITIONS = 2_000
+# Part of the status interval in which changes are gathered before they are written.
+_GATHER = 0.4
 
 
 @dataclass
@@ -50,6 +52,8 @@ class _Memory:
     uid: str
     started_id: str = ""
     written: datetime | None = None
+    changed: datetime | None = None
+    """Since when something is to be written that is not urgent."""
 
 
 class RunReconciler:
@@ -249,29 +253,36 @@ class RunReconciler:
             return again
         status = report_conditions(seen, report, now)
         if _means_the_same(status, run.status):
+            memory.changed = None
             self._after_write(run, memory)
             return again
-        if not report.urgent:
-            started_unseen = seen.outcome is not None and seen.conductor is None
-            rest = self._status_interval - (
-                (now - memory.written).total_seconds() if memory.written else self._status_interval
-            )
-            if started_unseen:
-                return again
-            if rest > 0 and (run.status.get("phase") != "Starting"):
-                return min(rest, again) if again is not None else rest
+        if not report.urgent and (rest := self._rest(seen, memory, now)) > 0:
+            return min(rest, again) if again is not None else rest
         self._crash("before the report")
         try:
             body = await self._cluster.apply_status(run.key, status, uid=run.uid)
         except Gone:
             return None
-        memory.written = now
+        memory.written, memory.changed = now, None
         self._crash("after the report")
         stored = self._keep(body)
         for note in report.notes:
             self._recorder.event(run.key, run.uid, kind=note.kind, reason=note.reason, message=note.message)
         self._after_write(stored, memory)
         return again
+
+    def _rest(self, seen: Seen, memory: _Memory, now: datetime) -> float:
+        """Seconds until a change that is not urgent is written.
+
+        A task's end, the next one's beginning and its poll come shortly after each other: they share
+        a write, as does everything else within the interval.
+        """
+        memory.changed = memory.changed or now
+        gathered = (now - memory.changed).total_seconds()
+        rest = self._status_interval * _GATHER - gathered
+        if memory.written and seen.run.status.get("phase") != "Starting":
+            rest = max(rest, self._status_interval - (now - memory.written).total_seconds())
+        return rest
 
     def _after_write(self, run: WorkflowRun, memory: _Memory) -> None:
         workflow_id = (run.status.get("conductor") or {}).get("workflowId")

@@ -26,6 +26,8 @@ _DEFINING = (
 )
 # What the metadata says about the meaning of a version; the owner and the hashes themselves are not.
 _MEANING = ("nodes", "inputSchema", "inputDefaults")
+_NODE = ("id", "type", "config", "dependsOn")
+_STEP = ("functionName", "inputPath", "resultPath", "nextStepId")
 _NOT_MEANING = ("version", "createTime", "updateTime", "createdBy", "updatedBy")
 
 
@@ -46,15 +48,18 @@ def hash_definition(definition: Json) -> str:
 def hash_spec(spec: WorkflowSpec) -> str:
     """16 hexadecimal digits over the parts of a spec that make the definition, as they were written.
 
-    Nulls, defaults and keys that mean nothing here (an editor's x and y) do not count.
+    Nulls, defaults and what is informational (an editor's x and y, names for people) do not count.
     """
     written = spec.model_dump(by_alias=True, include=set(_DEFINING), exclude_defaults=True)
-    if spec.graph is not None:
-        written["graph"]["nodes"] = sorted(
-            (_known_keys(node) for node in written["graph"]["nodes"]), key=lambda node: node["id"]
-        )
     if spec.flow is not None:
-        written["flow"]["nodes"] = [_known_keys(node) for node in written["flow"]["nodes"]]
+        written["flow"] = [_only(node, _NODE) for node in written["flow"]["nodes"]]
+    if spec.graph is not None:
+        nodes = [_only(node, _NODE) for node in written["graph"]["nodes"]]
+        written["graph"] = sorted(nodes, key=lambda node: str(node["id"]))
+    if spec.state_machine is not None:
+        machine = written["stateMachine"]
+        steps = {step: _only(settings, _STEP) for step, settings in machine["steps"].items()}
+        written["stateMachine"] = [machine["startAt"], steps]
     return _digest(prune(written))
 
 
@@ -122,8 +127,8 @@ def _normalise_field(item: Any, field: Field) -> Any:
             return item
 
 
-def _known_keys(node: Json) -> Json:
-    return {key: node[key] for key in ("id", "type", "config", "dependsOn") if key in node}
+def _only(given: Json, keys: tuple[str, ...]) -> Json:
+    return {key: given[key] for key in keys if key in given}
 
 
 def _digest(value: Any) -> str:

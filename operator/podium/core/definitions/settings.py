@@ -33,6 +33,12 @@ def build_task_definitions(
     a task whose type is only known at run time may need them.
     """
     used = sorted(set(task_types))
+    for limit in ("concurrency_limit", "rate_limit"):
+        if getattr(spec.task_defaults, limit) is not None:
+            wire = TaskSettings.model_fields[limit].alias
+            report.error(
+                f"spec.taskDefaults.{wire}", "limits belong to one task type", "set them in taskTypes"
+            )
     for given in spec.task_types:
         if given not in used and not dynamic:
             report.warning(

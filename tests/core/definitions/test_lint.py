@@ -1,0 +1,180 @@
+"""`podium lint` and `podium compile` on files."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from podium.cli.compile import compile_
+from podium.cli.lint import lint
+
+ROOT = Path(__file__).parents[3]
+REJECTS = sorted((ROOT / "tests/rejects/lint").glob("*.yaml"))
+EXAMPLES = sorted((ROOT / "manifests/examples").glob("*.yaml"))
+GOOD = """\
+apiVersion: podium.dev/v1alpha1
+kind: Workflow
+metadata:
+  name: good
+spec:
+  flow:
+    nodes:
+      - id: a
+        type: echo
+        config: {day: 2026-11-23}
+"""
+RUN = """\
+apiVersion: podium.dev/v1alpha1
+kind: WorkflowRun
+metadata: {name: good-1}
+spec: {workflow: good}
+"""
+
+
+def run(*arguments: str, text: str | None = None) -> tuple[int, str, str]:
+    """(exit code, stdout, stderr) of `podium lint`."""
+    done = CliRunner().invoke(lint, list(arguments), input=text)
+    return done.exit_code, done.stdout, done.stderr
+
+
+@pytest.mark.parametrize("path", REJECTS, ids=lambda path: path.stem)
+def test_lint_refuses_what_the_api_server_cannot_know(path: Path) -> None:
+    code, out, _ = run(str(path))
+    assert code == 1
+    wanted = [
+        line.removeprefix("# wants: ")
+        for line in path.read_text(encoding="utf-8").splitlines()
+        if line.startswith("# wants: ")
+    ]
+    assert wanted
+    for part in wanted:
+        assert part in out
+    assert "error:" in out
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_the_examples_pass_without_a_word(path: Path) -> None:
+    assert run("--strict", str(path))[:2] == (0, "")
+
+
+def test_a_finding_names_its_line() -> None:
+    code, out, err = run("-", text=GOOD.replace("config: {day", "confg: {day") + "---\n" + RUN)
+    assert code == 0
+    assert out.startswith("<stdin>:10: warning: spec.flow.nodes[0].confg: 'confg' is not a key of a node;")
+    assert out.endswith("did you mean 'config'?\n")
+    assert err == "2 objects checked: 0 errors, 1 warnings\n"
+    assert run("--strict", "-", text=GOOD.replace("config: {day", "confg: {day"))[0] == 1
+
+
+SHAPES = {
+    "unknown field": (GOOD.replace("  flow:", "  folw: 1\n  flow:"), "-:6: error: spec.folw: unknown field"),
+    "unknown field inside": (
+        GOOD + "  taskDefaults: {retrys: 3}\n",
+        "spec.taskDefaults.retrys: unknown field 'retrys'; did you mean 'retries'?",
+    ),
+    "our own spelling is not the wire's": (
+        GOOD + "  task_types: {}\n",
+        "unknown field 'task_types'; did you mean 'taskTypes'?",
+    ),
+    "a wrong type": (GOOD + "  suspend: 'yes'\n", "spec.suspend: input should be a valid boolean"),
+    "a number as text": (
+        GOOD + "  taskDefaults: {retries: '3'}\n",
+        "spec.taskDefaults.retries: input should be",
+    ),
+    "no duration": (GOOD + "  timeout: 10 minutes\n", "spec.timeout: is not a duration such as 90s"),
+    "a wrong word": (
+        GOOD + "  deletionPolicy: Keep\n",
+        "spec.deletionPolicy: must be one of 'Delete' or 'Orphan'",
+    ),
+    "missing": (GOOD.replace("        type: echo\n", ""), "spec.flow.nodes[0].type: is missing"),
+    "unknown kind": (GOOD.replace("Workflow", "Workflo"), "kind: podium.dev/v1alpha1 has no 'Workflo'"),
+    "unknown version": (GOOD.replace("v1alpha1", "v1"), "apiVersion: 'podium.dev/v1' is unknown"),
+    "no name": (GOOD.replace("name: good", "labels: {}"), "metadata.name: the object has no name"),
+    "no good name": (GOOD.replace("name: good", "name: Good"), "metadata.name: 'Good' cannot be a name"),
+    "no spec": ("apiVersion: podium.dev/v1alpha1\nkind: Workflow\nmetadata: {name: a}\n", "there is no spec"),
+    "no form": (
+        GOOD[: GOOD.index("  flow:")] + "  timeout: 1m\n",
+        "spec: there is none; give exactly one of",
+    ),
+    "an input against the schema": (
+        GOOD + "  inputSchema: {required: [prompt]}\n---\n" + RUN,
+        "spec.input: 'prompt' is a required property; see inputSchema of the Workflow good",
+    ),
+}
+
+
+@pytest.mark.parametrize(("text", "wanted"), SHAPES.values(), ids=SHAPES)
+def test_what_the_api_server_would_refuse(text: str, wanted: str) -> None:
+    code, out, _ = run("-", text=text)
+    assert code == 1
+    assert wanted.removeprefix("-") in out
+
+
+def test_lists_are_taken_apart_and_others_are_skipped() -> None:
+    items = [yaml.safe_load(GOOD), {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "x"}}]
+    code, out, err = run(
+        "-", text=json.dumps({"apiVersion": "v1", "kind": "List", "items": items}, default=str)
+    )
+    assert (code, out) == (0, "")
+    assert err == "<stdin>: ConfigMap/x is not Podium's, skipped\n1 objects checked: 0 errors, 0 warnings\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [("a: [", "line 1: not YAML"), ("- 1", "line 1: not an object"), ("a: b\n c: d", "line 2: not YAML")],
+)
+def test_what_cannot_be_read(text: str, wanted: str) -> None:
+    code, _, err = run("-", text=text)
+    assert code == 2
+    assert wanted in err
+
+
+def test_folders_are_searched_and_json_is_clean(tmp_path: Path) -> None:
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep" / "a.yml").write_text(GOOD, encoding="utf-8")
+    (tmp_path / "b.yaml").write_text(GOOD.replace("type: echo", "type: WAIT"), encoding="utf-8")
+    (tmp_path / "c.txt").write_text("nothing", encoding="utf-8")
+    code, out, _ = run(str(tmp_path), "-o", "json")
+    found = json.loads(out)
+    assert code == 1
+    assert found["summary"] == "2 objects checked: 1 errors, 1 warnings"
+    assert found["findings"][0] == {
+        "file": str(tmp_path / "b.yaml"),
+        "line": 9,
+        "object": "Workflow/good",
+        "level": "error",
+        "path": "spec.flow.nodes[0].type",
+        "message": "WAIT is a task that Conductor runs itself, no worker can serve it",
+        "remedy": "write the workflow as spec.definition to use WAIT, or give your task type another name",
+    }
+    assert run(str(tmp_path / "nothing.yaml"))[0] == 2
+
+
+def test_settings_of_the_operator_can_be_told() -> None:
+    text = GOOD + "  conductorName: old\n"
+    assert run("-", text=text)[0] == 1
+    assert run("--allow", "old", "-", text=text)[0] == 0
+
+
+def test_compile_prints_the_definition(tmp_path: Path) -> None:
+    file = tmp_path / "two.yaml"
+    file.write_text(GOOD + "---\n" + GOOD.replace("name: good", "name: other"), encoding="utf-8")
+    several = CliRunner().invoke(compile_, [str(file)])
+    assert several.exit_code == 2
+    assert "choose one with --name: good, other" in several.stderr
+    one = CliRunner().invoke(compile_, [str(file), "--name", "other", "-n", "studio"])
+    definition = json.loads(one.stdout)
+    assert definition["name"] == "studio.other"
+    assert definition["tasks"][0]["inputParameters"] == {"day": "2026-11-23"}
+    as_yaml = CliRunner().invoke(compile_, [str(file), "--name", "other", "-n", "studio", "-o", "yaml"])
+    assert yaml.safe_load(as_yaml.stdout) == definition
+
+
+def test_compile_says_what_is_wrong() -> None:
+    wrong = CliRunner().invoke(compile_, ["-"], input=GOOD.replace("type: echo", "type: WAIT"))
+    assert (wrong.exit_code, wrong.stdout) == (1, "")
+    assert wrong.stderr.startswith("-:9: error: spec.flow.nodes[0].type: WAIT is a task")
+    nothing = CliRunner().invoke(compile_, ["-"], input="")
+    assert (nothing.exit_code, nothing.stderr) == (2, "there is no Workflow in it\n")

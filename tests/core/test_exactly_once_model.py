@@ -1,0 +1,239 @@
+"""Exactly one run in Conductor per WorkflowRun, whatever is lost and wherever the operator is killed.
+
+The real reconciler on an API server and a Conductor in memory; time is a value, so thousands of
+crashes take seconds. `tests/e2e/test_exactly_once.py` has the same law on the real servers.
+"""
+
+import itertools
+from collections.abc import Iterable
+from datetime import timedelta
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from podium.api.v1alpha1.workflow_run import FINISHED
+from podium.core.objects import project_workflow, project_workflow_run
+from podium.core.runs import Policy
+from podium.ports import Conflict, Json, Key, PortError, RunSeen
+from podium.reconciler.runs import RunReconciler
+from podium.reconciler.store import Store
+from support.fakes import (
+    START_FATES,
+    FakeClock,
+    FakeCluster,
+    FakeConductor,
+    FakeRecorder,
+    FakeTracker,
+    Fate,
+    Killed,
+    run_now,
+)
+
+LATEST = 80.0
+"""Seconds after which a start that got through can be seen at the latest."""
+WAIT = 90.0
+CLUSTER = "cluster"
+
+fates = st.lists(st.tuples(st.sampled_from(START_FATES), st.floats(0.0, LATEST)), max_size=6)
+moments = st.sets(st.integers(0, 40), max_size=12)
+
+
+class World:
+    """One WorkflowRun, an operator that can be killed, and what they live in."""
+
+    def __init__(
+        self,
+        fates: Iterable[tuple[Fate, float]] = (),
+        kill_at: Iterable[int] = (),
+        *,
+        lose_answers: Iterable[bool] = (),
+        wait: float = WAIT,
+        lasts: float = 1.0,
+    ) -> None:
+        self.clock = FakeClock()
+        self.cluster = FakeCluster()
+        self.conductor = FakeConductor(self.clock, lasts=lasts)
+        self.conductor.fates = itertools.chain(fates, itertools.repeat(("answered", 0.0)))
+        self.conductor.definitions["studio.video", 1] = {"name": "studio.video", "version": 1}
+        self.cluster.lose_answer = itertools.chain(lose_answers, itertools.repeat(False))
+        self.recorder = FakeRecorder()
+        self.wait = wait
+        self.kills = 0
+        self._kill_at = frozenset(kill_at)
+        self._boundary = itertools.count()
+        self.cluster.put(
+            "Workflow",
+            "video",
+            {
+                "spec": {"definition": {"name": "video", "tasks": []}},
+                "status": {
+                    "observedGeneration": 1,
+                    "conductor": {"name": "studio.video", "version": 1},
+                    "conditions": [{"type": "Ready", "status": "True", "reason": "Registered"}],
+                },
+            },
+        )
+        self.key: Key = self.cluster.put("WorkflowRun", "v1", {"spec": {"workflow": "video"}})
+        self.correlation_id = f"{CLUSTER}.{self.cluster.objects[self.key]['metadata']['uid']}"
+        self.restart()
+
+    @property
+    def status(self) -> Json:
+        """As `kubectl get` shows it."""
+        status: Json = self.cluster.objects[self.key]["status"]
+        return status
+
+    @property
+    def runs(self) -> list[RunSeen]:
+        """What Conductor has of it at the end of all delays."""
+        return self.conductor.of(self.correlation_id)
+
+    def restart(self) -> None:
+        """A new process: it knows nothing but what it lists."""
+        self.store = Store()
+        self.tracker = FakeTracker(self.conductor)
+        self.reconciler = RunReconciler(
+            self.cluster,
+            self.conductor,
+            self.clock,
+            self.recorder,
+            self.store,
+            self.tracker,  # type: ignore[arg-type]
+            Policy(CLUSTER, unknown_start_wait=timedelta(seconds=self.wait)),
+            status_interval=1.0,
+            crash=self._crash,
+        )
+        self.watch()
+
+    def watch(self) -> None:
+        """The watch brings what changed."""
+        for body in run_now(self.cluster.list("Workflow")):
+            self.store.put_workflow(project_workflow(body))
+        for body in run_now(self.cluster.list("WorkflowRun")):
+            self.store.put_run(project_workflow_run(body))
+
+    def step(self) -> float | None:
+        """One pass, whatever comes of it; seconds until the next one is wanted."""
+        try:
+            return run_now(self.reconciler.reconcile(self.key))
+        except Killed:
+            self.kills += 1
+            self.restart()
+            return 0.0
+        except Conflict:
+            return 0.05
+        except PortError:
+            return 0.3
+        finally:
+            self.watch()
+
+    def live(self, seconds: float) -> None:
+        """Let it work for so long."""
+        end = self.clock.monotonic() + seconds
+        while self.clock.monotonic() < end:
+            again = self.step()
+            self.clock.advance(min(max(0.05, 1.0 if again is None else again), 5.0))
+            self.tracker.read()
+
+    def live_until_finished(self) -> None:
+        """Let it work until its status says that it ended, for an hour at most."""
+        while self.status.get("phase") not in FINISHED:
+            assert self.clock.monotonic() < 3600, self.status
+            self.live(1.0)
+
+    def _crash(self, point: str) -> None:
+        if next(self._boundary) in self._kill_at:
+            raise Killed(point)
+
+
+def assert_exactly_once(world: World) -> None:
+    """The law."""
+    assert world.status["phase"] == "Succeeded"
+    [run] = world.runs
+    assert run.workflow_id == world.status["conductor"]["workflowId"]
+    assert world.conductor.rash_starts == []
+
+
+@given(fates, moments)
+@settings(max_examples=300, deadline=None)
+def test_exactly_one_run_whatever_is_lost_and_wherever_it_is_killed(
+    fates: list[tuple[Fate, float]], kill_at: set[int]
+) -> None:
+    world = World(fates, kill_at)
+    world.live_until_finished()
+    world.live(2 * LATEST)
+    assert_exactly_once(world)
+
+
+@given(fates, moments, st.lists(st.booleans(), max_size=12))
+@settings(max_examples=200, deadline=None)
+def test_the_answers_of_the_api_server_may_be_lost_too(
+    fates: list[tuple[Fate, float]], kill_at: set[int], lose_answers: list[bool]
+) -> None:
+    world = World(fates, kill_at, lose_answers=lose_answers)
+    world.live_until_finished()
+    world.live(2 * LATEST)
+    assert_exactly_once(world)
+
+
+def test_it_survives_thousands_of_kills() -> None:
+    kills = 0
+    for fate, delay in itertools.product(START_FATES, (0.0, 30.0, LATEST)):
+        for first, gap in itertools.product(range(8), range(1, 6)):
+            world = World([(fate, delay)] * 2, range(first, first + 6 * gap, gap))
+            world.live_until_finished()
+            assert_exactly_once(world)
+            kills += world.kills
+    assert kills > 2_500
+
+
+@given(st.integers(0, 40))
+@settings(deadline=None)
+def test_someone_else_writes_to_the_object_all_the_time(turn: int) -> None:
+    world = World()
+    for number in range(turn % 7 + 3):
+        if number % (turn % 3 + 1) == 0:
+            world.cluster.touch(world.key)  # the watch comes after the next pass only
+        world.step()
+        world.clock.advance(0.05)
+    world.live_until_finished()
+    assert_exactly_once(world)
+
+
+def test_an_operator_killed_at_every_start_needs_no_more_than_patience() -> None:
+    world = World([("killed", 0.0)])
+    world.live_until_finished()
+    assert_exactly_once(world)
+    assert world.status["conductor"]["attempt"] == 1
+    assert [reason for _, reason, _ in world.recorder.events] == ["Adopted", "Succeeded"]
+
+
+def test_a_lost_request_is_sent_again_but_only_after_the_wait() -> None:
+    world = World([("request lost", 0.0)])
+    world.live(WAIT - 5)
+    assert (world.conductor.calls["start"], world.status["phase"]) == (1, "Starting")
+    assert world.status["conditions"][0]["reason"] == "StartUnconfirmed"
+    world.live_until_finished()
+    assert_exactly_once(world)
+    assert (world.conductor.calls["start"], world.status["conductor"]["attempt"]) == (2, 2)
+
+
+def test_a_wait_that_is_too_short_breaks_the_law_and_the_reaper_mends_it() -> None:
+    world = World([("answer lost", 15.0)], wait=10.0, lasts=600.0)
+    world.live(60.0)
+    assert world.conductor.rash_starts == [world.correlation_id]
+    recorded = world.status["conductor"]["workflowId"]
+    assert {run.workflow_id: run.state for run in world.runs} == {recorded: "RUNNING", "w1": "TERMINATED"}
+    assert world.recorder.counts["duplicate_runs"] == 1
+    assert "DuplicateEnded" in [reason for _, reason, _ in world.recorder.events]
+    world.live_until_finished()
+    assert world.status["phase"] == "Succeeded"
+
+
+def test_a_late_twin_of_a_run_that_was_quick_is_ended_too() -> None:
+    world = World([("answer lost", 15.0)], wait=10.0)
+    world.conductor._lasts = 4.0
+    world.live_until_finished()
+    world.conductor._lasts = 600.0
+    world.live(60.0)
+    assert sorted(run.state for run in world.runs) == ["COMPLETED", "TERMINATED"]

@@ -1,0 +1,385 @@
+"""Conductor, the API server and the time in memory: for laws that need thousands of crashes.
+
+Nothing here waits, so a coroutine that uses only these runs to its end at once (`run_now`).
+"""
+
+import copy
+import itertools
+from collections import Counter
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal, TypeVar
+
+from podium.ports import (
+    Conflict,
+    Gone,
+    Json,
+    Key,
+    Moved,
+    NotSent,
+    OutcomeUnknown,
+    Polled,
+    RetryLater,
+    RunSeen,
+    RunState,
+    StartRequest,
+)
+
+T = TypeVar("T")
+BEGINNING = datetime(2026, 1, 1, tzinfo=UTC)
+START_FATES = ("answered", "answer lost", "request lost", "not sent", "killed")
+Fate = Literal["answered", "answer lost", "request lost", "not sent", "killed"]
+
+
+class Killed(BaseException):
+    """The process is gone, here and now."""
+
+
+def run_now(job: Coroutine[Any, Any, T]) -> T:
+    """The result of a coroutine that never has to wait."""
+    try:
+        job.send(None)
+    except StopIteration as end:
+        return end.value  # type: ignore[no-any-return]
+    raise AssertionError("it waits for something")
+
+
+class FakeClock:
+    """The time as a value; `monotonic()` is the same one in seconds."""
+
+    def __init__(self, at: datetime = BEGINNING) -> None:
+        self.at = at
+
+    def now(self) -> datetime:
+        """The time."""
+        return self.at
+
+    def monotonic(self) -> float:
+        """Seconds since the beginning."""
+        return (self.at - BEGINNING).total_seconds()
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass."""
+        self.at += timedelta(seconds=seconds)
+
+
+@dataclass
+class FakeRecorder:
+    """Remembers what people were told and what was counted."""
+
+    events: list[tuple[Key, str, str]] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
+
+    def event(
+        self, key: Key, uid: str, *, kind: Literal["Normal", "Warning"], reason: str, message: str
+    ) -> None:
+        """Remember it."""
+        self.events.append((key, reason, message))
+
+    def count(self, what: str) -> None:
+        """Count it."""
+        self.counts[what] += 1
+
+
+class FakeCluster:
+    """Objects with resourceVersions, and their preconditions as the API server has them."""
+
+    def __init__(self) -> None:
+        self.objects: dict[Key, Json] = {}
+        self._versions = itertools.count(100)
+        self.lose_answer: Iterator[bool] = itertools.repeat(False)
+        """For each write in turn: whether its answer is lost after it was carried out."""
+
+    def put(self, kind: str, name: str, body: Json, namespace: str = "studio") -> Key:
+        """A new object, or a changed spec of one: what `kubectl apply` does."""
+        key = Key(kind, namespace, name)
+        known = self.objects.get(key)
+        metadata = {
+            "name": name,
+            "namespace": namespace,
+            "uid": f"uid-{next(self._versions)}",
+            "creationTimestamp": "2026-01-01T00:00:00Z",
+            "generation": 0,
+            **(known["metadata"] if known else {}),
+            **body.get("metadata", {}),
+        }
+        metadata["generation"] += 1
+        status = (known or {}).get("status", {"observedGeneration": -1})
+        self._store(key, {"status": status, **body, "metadata": metadata})
+        return key
+
+    def touch(self, key: Key) -> None:
+        """Someone changes a label: only the resourceVersion moves."""
+        self._store(key, self.objects[key])
+
+    def request_deletion(self, key: Key, at: datetime) -> None:
+        """`kubectl delete --wait=false`."""
+        body = self.objects[key]
+        if not body["metadata"].get("finalizers"):
+            del self.objects[key]
+            return
+        body["metadata"]["deletionTimestamp"] = at.isoformat()
+        self._store(key, body)
+
+    async def get(self, key: Key) -> Json:
+        """The object. Raises Gone."""
+        if key not in self.objects:
+            raise Gone(str(key))
+        return copy.deepcopy(self.objects[key])
+
+    async def list(self, kind: str, namespace: str | None = None) -> list[Json]:
+        """All of a kind."""
+        return [
+            copy.deepcopy(body)
+            for key, body in self.objects.items()
+            if key.kind == kind and namespace in (None, key.namespace)
+        ]
+
+    async def apply_status(
+        self, key: Key, status: Json, *, uid: str, resource_version: str | None = None
+    ) -> Json:
+        """Replace the status, but for what people write there."""
+        body = await self.get(key)
+        if body["metadata"]["uid"] != uid:
+            raise Conflict(f"{key} is another object now")
+        self._check(body, resource_version)
+        approvals = {name: body["status"][name] for name in ("approvals",) if name in body["status"]}
+        return self._answer(key, {**body, "status": copy.deepcopy(status) | approvals})
+
+    async def patch_finalizers(self, key: Key, finalizers: Sequence[str], *, resource_version: str) -> Json:
+        """Replace them; the last one of a deleted object lets it go."""
+        body = await self.get(key)
+        self._check(body, resource_version)
+        body["metadata"]["finalizers"] = [*finalizers]
+        answer = self._answer(key, body)
+        if body["metadata"].get("deletionTimestamp") and not finalizers:
+            del self.objects[key]
+        return answer
+
+    async def delete(self, key: Key, *, uid: str) -> None:
+        """Delete the object with this uid."""
+        if key in self.objects and self.objects[key]["metadata"]["uid"] == uid:
+            del self.objects[key]
+
+    def _check(self, body: Json, resource_version: str | None) -> None:
+        if resource_version and resource_version != body["metadata"]["resourceVersion"]:
+            raise Conflict("the object has been modified")
+
+    def _store(self, key: Key, body: Json) -> None:
+        body["metadata"]["resourceVersion"] = str(next(self._versions))
+        self.objects[key] = body
+
+    def _answer(self, key: Key, body: Json) -> Json:
+        self._store(key, body)
+        if next(self.lose_answer):
+            raise RetryLater("the API server does not answer")
+        return copy.deepcopy(body)
+
+
+class FakeConductor:
+    """Runs that begin, go on for `lasts` seconds and succeed; starts whose fate is told in advance."""
+
+    def __init__(self, clock: FakeClock, *, lasts: float = 1.0) -> None:
+        self._clock = clock
+        self._lasts = lasts
+        self._ids = itertools.count(1)
+        self.runs: dict[str, RunSeen] = {}
+        self.appears: dict[str, float] = {}
+        """Workflow id → when a look begins to find it."""
+        self.fates: Iterator[tuple[Fate, float]] = itertools.repeat(("answered", 0.0))
+        """For each start in turn: what happens to it, and after how many seconds it can be seen."""
+        self.started: list[str] = []
+        """Ids of the runs that starts have made, in order."""
+        self.rash_starts: list[str] = []
+        """Correlation ids of starts that were sent while an earlier one had got through."""
+        self.definitions: dict[tuple[str, int], Json] = {}
+        self.calls: Counter[str] = Counter()
+        self.away: type[RetryLater] | None = None
+        self.moved: list[Moved] = []
+        self.reads: list[tuple[str, ...]] = []
+
+    def seen(self, workflow_id: str) -> RunSeen | None:
+        """What a look shows now."""
+        run = self.runs.get(workflow_id)
+        if run is None or self._clock.monotonic() < self.appears.get(workflow_id, 0.0):
+            return None
+        begun = self.appears.get(workflow_id, 0.0)
+        if run.state == "RUNNING" and self._clock.monotonic() - begun >= self._lasts:
+            run = self.runs[workflow_id] = replace(run, state="COMPLETED", end_ms=self._ms())
+        return run
+
+    def of(self, correlation_id: str) -> list[RunSeen]:
+        """Every run of a correlation id that can be seen."""
+        found = [self.seen(workflow_id) for workflow_id in self.runs]
+        return [run for run in found if run is not None and run.correlation_id == correlation_id]
+
+    def set_state(self, workflow_id: str, state: RunState, reason: str = "") -> None:
+        """Someone does this in Conductor itself."""
+        self.runs[workflow_id] = replace(self.runs[workflow_id], state=state, reason=reason)
+
+    async def start(self, request: StartRequest) -> str:
+        """A run, or what its fate is."""
+        self._call("start")
+        fate, delay = next(self.fates)
+        if fate == "not sent":
+            raise NotSent("no connection")
+        if any(run.correlation_id == request.correlation_id for run in self.runs.values()):
+            self.rash_starts.append(request.correlation_id)
+        if fate == "request lost":
+            raise OutcomeUnknown("the connection was closed")
+        workflow_id = f"w{next(self._ids)}"
+        self.runs[workflow_id] = RunSeen(
+            workflow_id, request.name, request.version, "RUNNING", request.correlation_id, self._ms()
+        )
+        self.started.append(workflow_id)
+        # One whose answer came can be seen: Conductor stores it first.
+        self.appears[workflow_id] = self._clock.monotonic() + (0.0 if fate == "answered" else delay)
+        if fate == "killed":
+            raise Killed("in the middle of a start")
+        if fate == "answer lost":
+            raise OutcomeUnknown("the answer was lost")
+        return workflow_id
+
+    async def find_runs(self, name: str, correlation_id: str) -> list[RunSeen]:
+        """By correlation id, oldest first."""
+        self._call("find_runs")
+        return sorted(self.of(correlation_id), key=lambda run: run.create_ms)
+
+    async def get_runs(self, workflow_ids: Sequence[str]) -> dict[str, RunSeen | None]:
+        """Many runs in one read."""
+        self._call("get_runs")
+        self.reads.append(tuple(workflow_ids))
+        return {workflow_id: self.seen(workflow_id) for workflow_id in workflow_ids}
+
+    async def list_moved(self, since_ms: int) -> tuple[Moved, ...]:
+        """What `moved` says."""
+        self._call("list_moved")
+        return tuple(item for item in self.moved if item.at_ms > since_ms)
+
+    async def pause(self, workflow_id: str) -> None:
+        """Conflict if it has ended."""
+        self._change("pause", workflow_id, "PAUSED", ("RUNNING", "PAUSED"))
+
+    async def resume(self, workflow_id: str) -> None:
+        """Conflict if it is not paused."""
+        self._change("resume", workflow_id, "RUNNING", ("PAUSED",))
+
+    async def terminate(self, workflow_id: str, reason: str) -> None:
+        """As the real one: only what ended well is safe from it."""
+        self._change("terminate", workflow_id, "TERMINATED", ("RUNNING", "PAUSED", "FAILED"))
+        self.runs[workflow_id] = replace(self.runs[workflow_id], reason=reason)
+
+    async def get_definition(self, name: str, version: int) -> Json | None:
+        """One version, or None."""
+        self._call("get_definition")
+        return self.definitions.get((name, version))
+
+    async def get_definitions(self, name: str) -> list[Json]:
+        """Every version."""
+        return [body for (known, _), body in sorted(self.definitions.items()) if known == name]
+
+    async def list_definition_stamps(self) -> dict[tuple[str, int], int]:
+        """All stored at once."""
+        return dict.fromkeys(self.definitions, 1)
+
+    async def put_definition(self, definition: Json) -> None:
+        """Keep it."""
+        self.definitions[definition["name"], definition["version"]] = definition
+
+    async def delete_definition(self, name: str, version: int) -> None:
+        """Drop it."""
+        self.definitions.pop((name, version), None)
+
+    async def list_task_types(self) -> frozenset[str]:
+        """None."""
+        return frozenset()
+
+    async def put_task_definition(self, task: Json) -> None:
+        """Nothing to keep."""
+
+    async def list_pollers(self) -> tuple[Polled, ...]:
+        """None."""
+        return ()
+
+    def _change(self, verb: str, workflow_id: str, state: RunState, fits: tuple[RunState, ...]) -> None:
+        self._call(verb)
+        run = self.seen(workflow_id)
+        if run is None:
+            raise Gone(workflow_id)
+        if run.state not in fits:
+            raise Conflict(f"{workflow_id} is {run.state}")
+        self.runs[workflow_id] = replace(run, state=state, end_ms=self._ms() if state == "TERMINATED" else 0)
+
+    def _call(self, verb: str) -> None:
+        self.calls[verb] += 1
+        if self.away is not None:
+            raise self.away("Conductor is away")
+
+    def _ms(self) -> int:
+        return int(self._clock.now().timestamp() * 1000)
+
+
+class FakeTracker:
+    """Views as they were put; `read` stands for the bulk read."""
+
+    def __init__(self, conductor: FakeConductor) -> None:
+        self._conductor = conductor
+        self.keys: dict[str, Key] = {}
+        self._views: dict[str, RunSeen | None] = {}
+
+    def watch(self, workflow_id: str, key: Key) -> None:
+        """Follow it."""
+        self.keys[workflow_id] = key
+
+    def view(self, workflow_id: str) -> RunSeen | str | None:
+        """The view as it was read last."""
+        return (self._views[workflow_id] or "Absent") if workflow_id in self._views else None
+
+    def put(self, workflow_id: str, view: RunSeen | None) -> None:
+        """Someone read it."""
+        self._views[workflow_id] = view
+
+    def settle(self, workflow_id: str) -> None:
+        """Its end is written."""
+        self._views.pop(workflow_id, None)
+
+    def forget_key(self, key: Key) -> None:
+        """Its object is gone."""
+        self.keys = {known: whose for known, whose in self.keys.items() if whose != key}
+
+    def read(self) -> None:
+        """Read everything that is watched and not settled."""
+        for workflow_id in self.keys:
+            self.put(workflow_id, self._conductor.seen(workflow_id))
+
+
+class FakeLeases:
+    """One Lease per name, replaced only with the resourceVersion that it has."""
+
+    def __init__(self) -> None:
+        self.kept: dict[tuple[str, str], Json] = {}
+        self.away: Callable[[], bool] = lambda: False
+        self._versions = itertools.count(1)
+
+    async def get_lease(self, namespace: str, name: str) -> Json:
+        """Raises Gone."""
+        if self.away():
+            raise RetryLater("the API server is away")
+        if (namespace, name) not in self.kept:
+            raise Gone(name)
+        return copy.deepcopy(self.kept[namespace, name])
+
+    async def put_lease(self, namespace: str, name: str, body: Json, *, create: bool) -> Json:
+        """Raises Conflict."""
+        if self.away():
+            raise RetryLater("the API server is away")
+        known = self.kept.get((namespace, name))
+        if create != (known is None):
+            raise Conflict(name)
+        if known and known["metadata"]["resourceVersion"] != body["metadata"].get("resourceVersion"):
+            raise Conflict(name)
+        stored = copy.deepcopy(body)
+        stored["metadata"]["resourceVersion"] = str(next(self._versions))
+        self.kept[namespace, name] = stored
+        return copy.deepcopy(stored)
