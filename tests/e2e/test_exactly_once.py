@@ -1,16 +1,19 @@
 """Exactly one run in Conductor per WorkflowRun: through crashes, cut answers and kill -9."""
 
 import asyncio
+import contextlib
 import os
 import random
 import signal
 import subprocess
 import sys
 from collections import Counter
+from pathlib import Path
 
 import aiohttp
 import pytest
 
+from podium.local import Conductor, ControlPlane
 from support.bed import Bed, Crashed, workflow, workflow_run
 from support.cutting_proxy import CuttingProxy
 from support.eventually import eventually
@@ -26,52 +29,89 @@ async def starts_per_run(bed: Bed, name: str) -> Counter[str]:
     return Counter(row["correlationId"] for row in rows)
 
 
-async def test_a_crash_at_any_effect_boundary_ends_with_one_run(bed: Bed) -> None:
-    """The operator is crashed at every boundary that it passes, at random, a hundred times and more."""
-    seed = random.randrange(2**32)
-    dice = random.Random(seed)
-    wanted, runs = (1000, 150) if LONG else (100, 40)
-    crashes = 0
+# Every boundary at which the operator can be gone, in the order in which a run passes them.
+BOUNDARIES = (
+    "before SetFinalizers",
+    "after SetFinalizers",
+    "before WriteIntent",
+    "after WriteIntent",
+    "before Start",
+    "after Start was answered",
+    "after Start",
+    "before LookUp",
+    "after LookUp",
+    "before ReadRun",
+    "after ReadRun",
+    "before the report",
+    "after the report",
+)
+LANES = 3
+
+
+async def crash_and_restart(bed: Bed, crashes: int, dice: random.Random) -> tuple[int, Counter[str]]:
+    """Crash the operator so often, each life at a boundary drawn evenly; how many runs were made."""
     points: Counter[str] = Counter()
-    armed = True
-
-    def crash(point: str) -> None:
-        nonlocal crashes
-        if armed and dice.random() < 0.1:
-            crashes += 1
-            points[point] += 1
-            raise Crashed(point)
-
-    await bed.start_worker("a")
-    await bed.start_operator()
-    await bed.apply(workflow("once", "a"))
-    await bed.until_ready("once")
-    await bed.stop_operator()
     made = 0
-    while crashes < wanted:
-        if not bed.is_operating:
-            await bed.start_operator(crash=crash, unknown_start_wait=1.0, reconcilers=4)
-        fresh = [workflow_run(f"r{made + n}", "once") for n in range(runs)]
-        await bed.apply(*fresh)
-        made += runs
-        for _ in range(wanted):
-            if crashes >= wanted:
-                break
-            done, _ = await asyncio.wait({asyncio.create_task(bed.crashed())}, timeout=6)
-            if not done:
-                break
-            await bed.start_operator(crash=crash, unknown_start_wait=1.0, reconcilers=4)
-    armed = False
-    if not bed.is_operating:
-        await bed.start_operator(unknown_start_wait=1.0)
-    for n in range(made):
-        await bed.until_phase(f"r{n}", "Succeeded", within=120)
-    counts = await starts_per_run(bed, "once")
-    print(f"seed {seed}: {crashes} crashes at {dict(points)}, {made} runs")
-    assert crashes >= wanted
-    assert len(counts) == made
-    assert set(counts.values()) == {1}, f"seed {seed}: {[key for key, n in counts.items() if n > 1]}"
-    assert any("Start" in point for point in points)
+    while points.total() < crashes:
+        target, passes = dice.choice(BOUNDARIES), dice.randint(1, 4)
+
+        def crash(point: str) -> None:
+            nonlocal passes
+            if point == target:  # noqa: B023 - each life has a hook of its own
+                passes -= 1
+                if passes <= 0:
+                    points[point] += 1
+                    raise Crashed(point)
+
+        await bed.start_operator(crash=crash, unknown_start_wait=1.0, listen="127.0.0.1:0")
+        fresh = range(made, made + dice.randint(4, 8))
+        made = fresh.stop
+        await bed.apply(*(workflow_run(f"r{number}", "once") for number in fresh))
+        # A life that never comes to its boundary ends by itself once its runs are over.
+        ending = asyncio.create_task(bed.crashed())
+        over = asyncio.create_task(until_all_over(bed, fresh))
+        await asyncio.wait({ending, over}, return_when=asyncio.FIRST_COMPLETED)
+        over.cancel()
+        await asyncio.gather(over, return_exceptions=True)
+        if not ending.done():
+            await bed.stop_operator_of(ending)
+    await bed.start_operator(unknown_start_wait=1.0, listen="127.0.0.1:0")
+    await until_all_over(bed, range(made))
+    return made, points
+
+
+async def until_all_over(bed: Bed, numbers: range) -> None:
+    for number in numbers:
+        await bed.until_phase(f"r{number}", "Succeeded", within=180)
+
+
+async def test_a_crash_at_any_effect_boundary_ends_with_one_run(
+    cluster: ControlPlane, conductor: Conductor, notices: tuple[str, str], tmp_path: Path
+) -> None:
+    """A hundred crashes and more in three namespaces at once, at every boundary, many runs in flight."""
+    seed = random.randrange(2**32)
+    wanted = 1000 if LONG else 102
+    async with contextlib.AsyncExitStack() as stack:
+        beds = [
+            await stack.enter_async_context(Bed(cluster, conductor, notices, tmp_path)) for _ in range(LANES)
+        ]
+        for bed in beds:
+            await bed.start_worker("a")
+            await bed.apply(workflow("once", "a"))
+        lanes = await asyncio.gather(
+            *(
+                crash_and_restart(bed, wanted // LANES, random.Random(seed + number))
+                for number, bed in enumerate(beds)
+            )
+        )
+        points = sum((points for _, points in lanes), Counter[str]())
+        print(f"seed {seed}: {points.total()} crashes, {sum(made for made, _ in lanes)} runs: {dict(points)}")
+        for bed, (made, _) in zip(beds, lanes, strict=True):
+            counts = await starts_per_run(bed, "once")
+            assert len(counts) == made
+            assert set(counts.values()) == {1}, f"seed {seed}: {[key for key, n in counts.items() if n > 1]}"
+        assert points.total() >= wanted
+        assert points["after Start was answered"] > 0
 
 
 async def test_answers_that_are_cut_off_end_with_one_run(bed: Bed) -> None:

@@ -14,8 +14,7 @@ pytestmark = pytest.mark.slow
 
 async def conductor_runs(bed: Bed, name: str) -> list[Json]:
     """Every run of a workflow that Conductor has."""
-    rows = await bed.conductor._search("/workflow/search", f"workflowType={bed.namespace}.{name}")
-    return rows
+    return await bed.conductor._search("/workflow/search", f"workflowType={bed.namespace}.{name}")
 
 
 async def test_a_run_from_manifest_to_result(bed: Bed) -> None:

@@ -199,3 +199,38 @@ def test_a_named_context_and_a_conductor_of_the_users(dev: Dev, tmp_path: Path) 
         assert "are still in the cluster of podium-local" in down.stderr
         assert "podium.dev" in cluster.run("get", "crds", "-o", "name")
         assert not dev.root.exists()
+
+
+KIND = """#!/bin/sh
+echo "$KIND_EXPERIMENTAL_PROVIDER $*" >> {folder}/calls
+while [ $# -gt 0 ]; do [ "$1" = --kubeconfig ] && target=$2; [ "$1" = create ] && create=1; shift; done
+[ -n "$create" ] && cp {kubeconfig} "$target"
+exit 0
+"""
+
+
+def test_a_kind_cluster_is_made_and_deleted_by_its_own_name(dev: Dev, tmp_path: Path) -> None:
+    """No engine can be taken for granted here: a stand-in for kind hands out a real control plane."""
+    with (
+        ControlPlane.start(tmp_path / "node") as cluster,
+        Conductor.start(tmp_path / "conductor") as conductor,
+    ):
+        programs = tmp_path / "bin"
+        programs.mkdir()
+        kind = KIND.format(folder=tmp_path, kubeconfig=cluster.kubeconfig)
+        for name, script in (("kind", kind), ("podman", "#!/bin/sh\n"), ("docker", "#!/bin/sh\nexit 1\n")):
+            (programs / name).write_text(script)
+            (programs / name).chmod(0o755)
+        env = {"PATH": f"{programs}:{cluster.kubectl.parent}:{os.environ['PATH']}"}
+        up = dev.run("up", "--name", "k", "--conductor-url", conductor.url, *BARE, env=env)
+        assert up.returncode == 0, up.stderr
+        assert cluster.url in up.stdout
+        assert dev.run("status", "--name", "k").returncode == 0
+        assert dev.run("down", "--name", "k", env=env).returncode == 0
+        assert not dev.root.exists()
+    folder = dev.root / "dev" / "k"
+    kubeconfig = f"--kubeconfig {folder / 'kubeconfig'}"
+    assert (tmp_path / "calls").read_text().splitlines() == [
+        f"podman create cluster --name podium-k {kubeconfig} --wait 180s",
+        f"podman delete cluster --name podium-k {kubeconfig}",
+    ]

@@ -98,6 +98,11 @@ class Bed:
         await self._operating
         self._operating = None
 
+    async def stop_operator_of(self, ending: "asyncio.Task[None]") -> None:
+        """Politely, while someone waits for its crash."""
+        self._stop.set()
+        await ending
+
     @property
     def is_operating(self) -> bool:
         """Whether the operator has not crashed."""

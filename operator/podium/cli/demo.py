@@ -7,7 +7,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from podium.local.demo import RunLine, find_examples, final_tables, run_demo
+from podium.local.demo import RunLine, final_tables, find_examples, run_demo
 
 
 @click.command()

@@ -1,5 +1,6 @@
 """Conditions as kstatus, Flux, Helm and `kubectl wait` read them."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -59,5 +60,13 @@ def write_conditions(
 
 
 def shorten(text: str, longest: int = _LONGEST_MESSAGE) -> str:
-    """At most so many characters, with an ellipsis where it was cut."""
-    return text if len(text) <= longest else text[: longest - 1] + "…"
+    """At most so many characters, and twice as many bytes of JSON, with an ellipsis where it was cut."""
+    cut = text if len(text) <= longest else text[: longest - 1] + "…"
+    while len(cut) > 1 and json_bytes(cut) > 2 * longest + 2:
+        cut = cut[:-2] + "…"
+    return cut
+
+
+def json_bytes(value: object) -> int:
+    """How large a value is in JSON as it is stored."""
+    return len(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass"))

@@ -1,17 +1,18 @@
 """A run as Conductor shows it → the status that people read. Bounded, whatever the run's size."""
 
-import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from podium.api.v1alpha1.workflow_run import Phase, TaskStatus
-from podium.core.conditions import shorten
+from podium.core.conditions import json_bytes, shorten
 from podium.core.durations import format_time, from_milliseconds
 from podium.ports import Json, RunSeen, RunState, TaskSeen, TaskState
 
 MOST_TASKS = 16
 MOST_OUTPUT_BYTES = 2048
+_MOST_BYTES = 8192
+_REST_BYTES = 1700
 _TASK_MESSAGE = 96
 _ITERATION = re.compile(r"__\d+$")
 # What a compiler of ours adds between the user's nodes; nobody wrote it, so nobody sees it.
@@ -71,7 +72,6 @@ def describe_run(seen: RunSeen) -> Json:
         "phase": PHASES[seen.state],
         "progress": f"{counts['completed']}/{known}",
         "counts": {name: counts[name] for name in ("pending", "running", "completed", "failed")},
-        "tasks": [_describe_task(task, nodes) for task in _most_interesting(latest)],
     }
     current = [task for task in latest if task.state in ("IN_PROGRESS", "SCHEDULED")]
     if current and not ended:
@@ -85,6 +85,12 @@ def describe_run(seen: RunSeen) -> Json:
         status |= bound_output(seen.output)
         if seen.state != "COMPLETED":
             status["message"] = explain_end(seen)
+    # The message stands in three conditions too; the rest is what names the run and the conditions.
+    room = _MOST_BYTES - _REST_BYTES - 3 * json_bytes(status.get("message", ""))
+    for most in range(MOST_TASKS, -1, -1):
+        status["tasks"] = [_describe_task(task, nodes) for task in _most_interesting(latest, most)]
+        if json_bytes(status) <= room:
+            break
     return status
 
 
@@ -130,8 +136,7 @@ def bound_output(output: Json | None) -> Json:
     """`output` if it is at most 2 KiB, else only that it was cut."""
     if not output:
         return {}
-    size = len(json.dumps(output, ensure_ascii=False, separators=(",", ":")).encode())
-    return {"output": output} if size <= MOST_OUTPUT_BYTES else {"outputTruncated": True}
+    return {"output": output} if json_bytes(output) <= MOST_OUTPUT_BYTES else {"outputTruncated": True}
 
 
 def _is_shown(task: TaskSeen, nodes: Mapping[str, str]) -> bool:
@@ -140,11 +145,11 @@ def _is_shown(task: TaskSeen, nodes: Mapping[str, str]) -> bool:
     return not nodes or task.system_type not in _CONTROL_TYPES
 
 
-def _most_interesting(tasks: list[TaskSeen]) -> list[TaskSeen]:
-    """At most sixteen, the most telling ones; shown failures first, then in their order."""
-    if len(tasks) > MOST_TASKS:
+def _most_interesting(tasks: list[TaskSeen], most: int) -> list[TaskSeen]:
+    """At most so many, the most telling ones; shown failures first, then in their order."""
+    if len(tasks) > most:
         # Of what is done, the latest says most.
-        tasks = sorted(tasks, key=lambda task: (_INTEREST[_TASK_STATUS[task.state]], -task.seq))[:MOST_TASKS]
+        tasks = sorted(tasks, key=lambda task: (_INTEREST[_TASK_STATUS[task.state]], -task.seq))[:most]
     return sorted(tasks, key=lambda task: (_INTEREST[_TASK_STATUS[task.state]] > 0, task.seq))
 
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from podium.api.v1alpha1 import FINALIZER
-from podium.api.v1alpha1.workflow import WorkflowSpec
 from podium.core import effects as do
 from podium.core.conditions import Word, ready, reconciling, shorten, stalled, write_conditions
 from podium.core.definitions import (

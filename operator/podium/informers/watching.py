@@ -63,7 +63,7 @@ async def watch(
     finally:
         stop.set()
         if not ended.done():
-            await asyncio.wait({ended}, timeout=5.0)
+            await asyncio.wait({ended}, timeout=2.0)
 
 
 def _settle(ended: "asyncio.Future[None]", error: BaseException | None) -> None:

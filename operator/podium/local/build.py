@@ -87,7 +87,10 @@ def build_components(
     source, binaries = folder / "source", folder / "bin"
     shutil.copytree(_source(), source)
     binaries.mkdir()
-    env = {"CGO_ENABLED": "0", "GOFLAGS": "", "GOWORK": "off"}
+    scratch = folder / "tmp"
+    scratch.mkdir()
+    # A killed compiler leaves its scratch files; in here, they go with the half-built rest.
+    env = {"CGO_ENABLED": "0", "GOFLAGS": "", "GOWORK": "off", "GOTMPDIR": str(scratch)}
     log = folder / "build.log"
     program = Program(
         name="go build",
@@ -96,7 +99,7 @@ def build_components(
         log=log,
         env=env,
     )
-    step.update("downloading the modules")
+    step.update("starting the compiler")
     log.touch()
     build = processes.start(program)
     total: int | None = None
@@ -120,6 +123,7 @@ def build_components(
     for name in COMPONENTS:
         (binaries / name).symlink_to("kubernetes")
     shutil.rmtree(source)
+    shutil.rmtree(scratch)
 
 
 def _flags() -> tuple[str, ...]:

@@ -260,7 +260,10 @@ class RunReconciler:
             return min(rest, again) if again is not None else rest
         self._crash("before the report")
         try:
-            body = await self._cluster.apply_status(run.key, status, uid=run.uid)
+            # The version, not the uid, is what keeps it from an object that was made again.
+            body = await self._cluster.apply_status(
+                run.key, status, uid=run.uid, resource_version=run.resource_version
+            )
         except Gone:
             return None
         memory.written, memory.changed = now, None

@@ -26,9 +26,14 @@ class Store:
 
     def put_run(self, run: WorkflowRun) -> bool:
         """Whether it was news."""
+        before = self.runs.get(run.key)
+        if not _put(self.runs, run):
+            return False
+        if before is not None and before.spec is not None:
+            self._runs_of[run.key.namespace, before.spec.workflow].discard(run.key)
         if run.spec is not None:
             self._runs_of[run.key.namespace, run.spec.workflow].add(run.key)
-        return _put(self.runs, run)
+        return True
 
     def remove_workflow(self, key: Key) -> None:
         """It is gone from the cluster."""

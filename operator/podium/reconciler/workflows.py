@@ -88,9 +88,10 @@ class WorkflowReconciler:
         moved = []
         for key, workflow in self._store.workflows.items():
             known = workflow.status.get("conductor") or {}
-            name, found = known.get("name"), frozenset(stamps.get(known.get("name", ""), ()))
+            name = str(known.get("name", ""))
             if not name or workflow.deleting_since is not None:
                 continue
+            found = frozenset(stamps.get(name, ()))
             here = {version for version, _ in found}
             if found == self._checked.get(name) and known.get("version") in here:
                 continue
@@ -194,7 +195,9 @@ class WorkflowReconciler:
             if rest > 0:
                 return min(rest, again) if again is not None else rest
         try:
-            body = await self._cluster.apply_status(workflow.key, status, uid=workflow.uid)
+            body = await self._cluster.apply_status(
+                workflow.key, status, uid=workflow.uid, resource_version=workflow.resource_version
+            )
         except Gone:
             return None
         self._written[workflow.key] = now

@@ -146,6 +146,14 @@ def test_a_step_that_nothing_leads_to_is_pointed_out() -> None:
     assert misspelt.endswith("'resultpath' is not a key of a step; did you mean 'resultPath'?")
 
 
+def test_many_steps_that_take_everything_are_pointed_out() -> None:
+    def said(path: str | None) -> list[str]:
+        return says(lint(stateMachine=machine(*((f"s{i}", path, None) for i in range(120)))), "warning")
+
+    assert "120 of 120 steps take the whole document" in said(None)[0]
+    assert said("$.initialPayload") == []
+
+
 # --- the law: compiled and run, it equals an interpreter over one document ---------------------------
 
 

@@ -18,6 +18,8 @@ from podium.core.definitions.findings import Report, did_you_mean, nearest
 from podium.core.definitions.names import check_generated, check_task_type, name_nodes
 
 _STEPS = "spec.stateMachine.steps"
+# Some 300 kB of definition, which Conductor reads again and again.
+_MOST_PLACES = 10_000
 _STEP_KEYS = ("id", "name", "type", "functionName", "inputPath", "resultPath", "nextStepId")
 
 
@@ -39,6 +41,13 @@ def build_state_machine(machine: StateMachine, report: Report) -> Draft:
     writer = _Writer(machine, names, results, order, report)
     for step in order:
         writer.add_step(step)
+    whole = sum(parse_document_path(machine.steps[step].input_path or "$") == () for step in order)
+    if whole * len(order) > _MOST_PLACES:
+        report.warning(
+            _STEPS,
+            f"{whole} of {len(order)} steps take the whole document, which makes every input larger than the last",
+            "give them an inputPath",
+        )
     output = writer.read_whole("_merge_output")
     check_generated(writer.added, names, _STEPS, report)
     ids = {names[step]: step for step in order}

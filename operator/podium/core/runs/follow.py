@@ -31,7 +31,10 @@ def follow(seen: Seen, now: datetime) -> RunEffect:
     match seen.conductor:
         case None:
             if run.status.get("phase") in FINISHED:
-                return Report(run.status, words=words_of(run))
+                # A run may be over before its late twin appears.
+                return _reap(seen, now, conductor) or Report(
+                    run.status, words=words_of(run), requeue_after=_next_look(seen, now, conductor)
+                )
             if seen.outcome and seen.outcome.kind == "Started":
                 # The id is written with the first tasks' state; a crash before that is looked up.
                 status["phase"] = "Running"

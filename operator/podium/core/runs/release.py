@@ -28,10 +28,10 @@ def release(seen: Seen, now: datetime) -> RunEffect:
         return _release_unconfirmed(seen, now, conductor, let_go, overdue)
     match seen.conductor:
         case RunSeen() as view if seen.fresh:
+            if seen.failure and not has_ended(view):
+                return let_go if overdue else _deleting(seen, seen.failure)
             if has_ended(view) or "Terminate" in seen.done:
                 return let_go
-            if seen.failure:
-                return let_go if overdue else _deleting(seen, seen.failure)
             return do.Terminate(workflow_id, "its WorkflowRun was deleted")
         case "Absent" if seen.fresh:
             return let_go
@@ -49,6 +49,8 @@ def _release_unconfirmed(
             return do.LookUp(conductor["name"], conductor["correlationId"])
         case Unknown(error):
             return let_go if overdue else _deleting(seen, error)
+        case _ if seen.failure:
+            return let_go if overdue else _deleting(seen, seen.failure)
         case runs:
             for run in runs:
                 if not has_ended(run) and f"Terminate {run.workflow_id}" not in seen.done:

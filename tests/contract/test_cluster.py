@@ -1,0 +1,143 @@
+"""What `KubernetesCluster` promises, on a real API server."""
+
+import secrets
+from collections.abc import AsyncIterator
+
+import pytest
+import yaml
+
+from podium.adapters import kubernetes
+from podium.adapters.kubernetes import KubernetesCluster, load_configuration
+from podium.api.v1alpha1 import FINALIZER
+from podium.local import ControlPlane
+from podium.ports import Conflict, Gone, Json, Key, PortError
+from support.bed import workflow_run
+
+pytestmark = pytest.mark.slow
+
+STATUS: Json = {"observedGeneration": 1, "phase": "Running"}
+
+
+class Place:
+    """A namespace, what speaks to it, and what people do there."""
+
+    def __init__(self, plane: ControlPlane, port: KubernetesCluster) -> None:
+        self.plane = plane
+        self.port = port
+        self.namespace = f"c-{secrets.token_hex(3)}"
+
+    def make(self, name: str) -> Key:
+        text = yaml.safe_dump(workflow_run(name, "video"))
+        self.plane.run("apply", "-n", self.namespace, "-f", "-", stdin=text)
+        return Key("WorkflowRun", self.namespace, name)
+
+    def label(self, key: Key) -> None:
+        self.plane.run(
+            "label", "workflowrun", key.name, "-n", key.namespace, f"x={secrets.token_hex(2)}", "--overwrite"
+        )
+
+
+@pytest.fixture
+async def place(cluster: ControlPlane) -> AsyncIterator[Place]:
+    async with KubernetesCluster(await load_configuration(str(cluster.kubeconfig))) as port:
+        ready = Place(cluster, port)
+        cluster.run("create", "namespace", ready.namespace)
+        yield ready
+        cluster.run("delete", "namespace", ready.namespace, "--wait=false")
+
+
+async def test_a_status_is_written_only_to_what_was_seen(place: Place) -> None:
+    key = place.make("a")
+    seen = (await place.port.get(key))["metadata"]
+    place.label(key)
+    with pytest.raises(Conflict):
+        await place.port.apply_status(key, STATUS, uid=seen["uid"], resource_version=seen["resourceVersion"])
+    assert (await place.port.get(key))["status"] == {"observedGeneration": -1}
+    stored = await place.port.apply_status(key, STATUS, uid=seen["uid"])
+    assert stored["status"] == STATUS
+    again = await place.port.apply_status(
+        key,
+        {**STATUS, "phase": "Paused"},
+        uid=seen["uid"],
+        resource_version=stored["metadata"]["resourceVersion"],
+    )
+    assert again["status"]["phase"] == "Paused"
+
+
+async def test_what_a_status_leaves_out_is_gone(place: Place) -> None:
+    key = place.make("a")
+    uid = (await place.port.get(key))["metadata"]["uid"]
+    await place.port.apply_status(key, {**STATUS, "message": "no"}, uid=uid)
+    assert (await place.port.apply_status(key, STATUS, uid=uid))["status"] == STATUS
+
+
+async def test_an_object_made_again_is_not_taken_for_the_old_one(place: Place) -> None:
+    key = place.make("a")
+    seen = (await place.port.get(key))["metadata"]
+    old, version = seen["uid"], seen["resourceVersion"]
+    await place.port.delete(key, uid=old)
+    with pytest.raises(PortError):
+        await place.port.apply_status(key, STATUS, uid=old)
+    with pytest.raises(Gone):
+        await place.port.get(key)  # an apply to what is gone made nothing
+    place.make("a")
+    # The status subresource ignores a uid that is another's: the version is what tells them apart.
+    with pytest.raises(Conflict):
+        await place.port.apply_status(key, STATUS, uid=old, resource_version=version)
+    await place.port.delete(key, uid=old)  # neither is it deleted
+    assert (await place.port.get(key))["status"] == {"observedGeneration": -1}
+
+
+async def test_finalizers_are_replaced_only_on_what_was_seen(place: Place) -> None:
+    key = place.make("a")
+    seen = (await place.port.get(key))["metadata"]["resourceVersion"]
+    stored = await place.port.patch_finalizers(key, [FINALIZER], resource_version=seen)
+    assert stored["metadata"]["finalizers"] == [FINALIZER]
+    with pytest.raises(Conflict):
+        await place.port.patch_finalizers(key, [], resource_version=seen)
+    place.plane.run("delete", "workflowrun", "a", "-n", key.namespace, "--wait=false")
+    deleted = await place.port.get(key)
+    assert deleted["metadata"]["deletionTimestamp"]
+    await place.port.patch_finalizers(key, [], resource_version=deleted["metadata"]["resourceVersion"])
+    with pytest.raises(Gone):
+        await place.port.patch_finalizers(key, [], resource_version="1")
+
+
+async def test_lists_are_read_in_pages(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kubernetes, "_PAGE", 2)
+    keys = [place.make(f"r{number}") for number in range(5)]
+    listed = await place.port.list("WorkflowRun", place.namespace)
+    assert [item["metadata"]["name"] for item in listed] == [key.name for key in keys]
+    everywhere = await place.port.list("WorkflowRun")
+    assert {item["metadata"]["uid"] for item in listed} <= {item["metadata"]["uid"] for item in everywhere}
+
+
+async def test_what_people_approve_survives_our_writes(place: Place) -> None:
+    key = place.make("a")
+    uid = (await place.port.get(key))["metadata"]["uid"]
+    approval = {
+        "task": "check",
+        "attempt": 1,
+        "decision": "Approve",
+        "by": "ann",
+        "at": "2026-01-01T00:00:00Z",
+    }
+    said = {
+        "apiVersion": "podium.dev/v1alpha1",
+        "kind": "WorkflowRun",
+        "metadata": {"name": "a", "namespace": key.namespace},
+        "status": {"approvals": [approval]},
+    }
+    place.plane.run(
+        "apply",
+        "--server-side",
+        "--subresource=status",
+        "--field-manager=ann",
+        "-f",
+        "-",
+        stdin=yaml.safe_dump(said),
+    )
+    stored = await place.port.apply_status(key, STATUS, uid=uid)
+    assert stored["status"] == {**STATUS, "approvals": [approval]}
+    stored = await place.port.apply_status(key, {**STATUS, "phase": "Succeeded"}, uid=uid)
+    assert stored["status"]["approvals"] == [approval]

@@ -1,0 +1,61 @@
+"""The input of a run: defaults filled in, and refused with the field's path before anything starts."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from podium.core.run_input import InvalidInput, resolve_input
+from podium.ports import Json
+
+SCHEMA: Json = {
+    "type": "object",
+    "required": ["size"],
+    "properties": {
+        "size": {"type": "integer", "minimum": 1},
+        "scenes": {"type": "array", "items": {"type": "object", "properties": {"text": {"type": "string"}}}},
+        "when": {"type": "string", "format": "date"},
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("given_input", "message"),
+    [
+        (None, "spec.input: 'size' is a required property"),
+        ({"size": 0}, "spec.input.size: 0 is less than the minimum of 1"),
+        ({"size": "x"}, "spec.input.size: 'x' is not of type 'integer'"),
+        ({"size": 1, "scenes": [{}, {"text": 5}]}, "spec.input.scenes[1].text: 5 is not of type 'string'"),
+        ({"size": 1, "when": "soon"}, "spec.input.when: 'soon' is not a 'date'"),
+    ],
+)
+def test_refused_with_the_path(given_input: Json | None, message: str) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        resolve_input(given_input, None, SCHEMA)
+    assert str(refused.value) == message
+
+
+def test_a_huge_value_is_not_repeated_whole() -> None:
+    with pytest.raises(InvalidInput) as refused:
+        resolve_input({"size": "x" * 1_000_000}, None, SCHEMA)
+    assert str(refused.value).startswith("spec.input.size: 'xxx")
+    assert str(refused.value).endswith("is not of type 'integer'")
+    assert len(str(refused.value)) < 250
+
+
+def test_defaults_are_checked_like_what_is_given() -> None:
+    assert resolve_input({}, {"size": 2}, SCHEMA) == {"size": 2}
+    with pytest.raises(InvalidInput):
+        resolve_input({}, {"size": 0}, SCHEMA)
+
+
+objects = st.dictionaries(st.text(max_size=3), st.integers() | st.text(max_size=3), max_size=4)
+
+
+@given(st.none() | objects, st.none() | objects)
+def test_what_is_given_wins_over_defaults_and_nothing_is_added(
+    given_input: Json | None, defaults: Json | None
+) -> None:
+    before = (dict(given_input or {}), dict(defaults or {}))
+    resolved = resolve_input(given_input, defaults, None)
+    assert resolved == {**before[1], **before[0]}
+    assert (given_input or {}, defaults or {}) == before

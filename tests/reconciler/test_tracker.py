@@ -1,0 +1,149 @@
+"""Runs in Conductor are followed with few requests: notices are hints, the sweep is the truth."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+import pytest
+
+from podium.ports import Key, Moved, RetryLater, RunSeen
+from podium.reconciler.tracker import RunTracker
+from support.eventually import eventually
+from support.fakes import FakeClock, FakeConductor
+
+
+class Followed:
+    """A tracker at work on a Conductor in memory; `woken` in order."""
+
+    def __init__(self) -> None:
+        self.conductor = FakeConductor(FakeClock(), lasts=1e9)
+        self.woken: list[str] = []
+        self.strangers: list[tuple[str, str]] = []
+        self.tracker = RunTracker(
+            self.conductor,
+            lambda key: self.woken.append(key.name),
+            sweep_interval=3600.0,
+            stranger=lambda *who: self.strangers.append(who),
+        )
+
+    def add(self, *names: str) -> None:
+        for name in names:
+            self.conductor.runs[name] = RunSeen(name, "n", 1, "RUNNING", f"c.{name}")
+            self.tracker.watch(name, Key("WorkflowRun", "studio", name))
+
+    async def until_woken(self, count: int) -> None:
+        async def look() -> int:
+            return len(self.woken)
+
+        await eventually(look, lambda seen: seen >= count, within=10, every=0.005)
+
+
+@pytest.fixture
+async def followed() -> AsyncIterator[Followed]:
+    ready = Followed()
+    following = asyncio.create_task(ready.tracker.run())
+    yield ready
+    following.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await following
+
+
+async def test_many_that_move_at_once_are_one_read(followed: Followed) -> None:
+    names = [f"w{n}" for n in range(40)]
+    followed.add(*names)
+    await followed.until_woken(40)
+    followed.conductor.reads.clear()
+    for name in names:
+        followed.conductor.set_state(name, "PAUSED")
+        followed.tracker.notice(name, ended=False)
+    await followed.until_woken(80)
+    assert [len(read) for read in followed.conductor.reads] == [40]
+
+
+async def test_more_than_fifty_are_read_in_parts(followed: Followed) -> None:
+    followed.add(*(f"w{n}" for n in range(120)))
+    await followed.until_woken(120)
+    assert sorted(len(read) for read in followed.conductor.reads) == [20, 50, 50]
+
+
+async def test_a_notice_without_a_change_wakes_nobody(followed: Followed) -> None:
+    followed.add("w1", "w2")
+    await followed.until_woken(2)
+    followed.tracker.notice("w1", ended=False)
+    followed.tracker.notice("nobody", ended=True)
+    followed.conductor.set_state("w2", "PAUSED")
+    followed.tracker.notice("w2", ended=False)
+    await followed.until_woken(3)
+    assert followed.woken[2:] == ["w2"]
+
+
+async def test_the_sweep_finds_what_notices_lost_once(followed: Followed) -> None:
+    followed.add("w1")
+    await followed.until_woken(1)
+    followed.conductor.set_state("w1", "COMPLETED")
+    followed.conductor.moved = [Moved("w1", "c.w1", 1000), Moved("theirs", "c.theirs", 900)]
+    await followed.tracker.sweep()
+    await followed.until_woken(2)
+    assert followed.strangers == [("c.theirs", "theirs")]
+    reads = len(followed.conductor.reads)
+    await followed.tracker.sweep()  # the overlap shows the same rows again
+    assert followed.strangers == [("c.theirs", "theirs")]
+    assert not followed.tracker._stale
+    assert len(followed.conductor.reads) == reads
+
+
+async def test_a_notice_of_an_end_that_the_store_does_not_show_yet_is_read_again(followed: Followed) -> None:
+    followed.add("w1")
+    await followed.until_woken(1)
+    followed.tracker.notice("w1", ended=True)
+
+    async def reads() -> int:
+        return len(followed.conductor.reads)
+
+    await eventually(reads, lambda seen: seen >= 3, within=10, every=0.005)
+    followed.conductor.set_state("w1", "COMPLETED")
+    await followed.until_woken(2)
+    seen = followed.tracker.view("w1")
+    assert isinstance(seen, RunSeen)
+    assert seen.state == "COMPLETED"
+
+
+async def test_a_run_that_is_not_there_is_absent_and_not_unread(followed: Followed) -> None:
+    followed.tracker.watch("w9", Key("WorkflowRun", "studio", "w9"))
+    assert followed.tracker.view("w9") is None
+    await followed.until_woken(1)
+    assert followed.tracker.view("w9") == "Absent"
+
+
+async def test_while_conductor_is_away_nothing_is_forgotten(followed: Followed) -> None:
+    followed.conductor.away = RetryLater
+    followed.add("w1")
+
+    async def tried() -> int:
+        return followed.conductor.calls["get_runs"]
+
+    await eventually(tried, lambda seen: seen >= 1, within=10)
+    assert followed.woken == []
+    followed.conductor.away = None
+    await followed.until_woken(1)
+
+
+async def test_what_ended_is_listened_to_but_not_kept(followed: Followed) -> None:
+    followed.add("w1")
+    await followed.until_woken(1)
+    followed.tracker.settle("w1")
+    assert followed.tracker.view("w1") is None
+    assert followed.tracker.is_watched("w1")
+    followed.conductor.runs["w1"] = replace(followed.conductor.runs["w1"], state="FAILED")
+    followed.tracker.notice("w1", ended=True)
+    await followed.until_woken(2)
+
+
+async def test_a_deleted_object_is_not_followed(followed: Followed) -> None:
+    followed.add("w1", "w2")
+    await followed.until_woken(2)
+    followed.tracker.forget_key(Key("WorkflowRun", "studio", "w1"))
+    assert not followed.tracker.is_watched("w1")
+    assert followed.tracker.view("w1") is None
+    assert followed.tracker.is_watched("w2")
