@@ -38,6 +38,8 @@ def main() -> int:
     logging.basicConfig(level=settings.log_level, handlers=[handler])
     # kopf tells of each event it sees; what matters of them is told by ourselves.
     logging.getLogger("kopf").setLevel(max(logging.WARNING, logging.getLevelName(settings.log_level)))
+    # It says at each start that it leaves the signals to us, as it should.
+    logging.getLogger("kopf._core.reactor.running").setLevel(logging.ERROR)
     return app.run(settings)
 
 

@@ -22,7 +22,7 @@ from podium.adapters.kubernetes import KubernetesCluster, load_configuration
 from podium.adapters.metrics import Metrics
 from podium.core import runs, workflow
 from podium.core.definitions import Rules
-from podium.core.objects import is_finished, project_workflow, project_workflow_run
+from podium.core.objects import WorkflowRun, is_finished, project_workflow, project_workflow_run
 from podium.gateway.site import Site, serve
 from podium.informers.handlers import connection_of
 from podium.informers.watching import watch
@@ -116,7 +116,8 @@ class Operator:
         """Serve, lead, list, watch and reconcile until `stop`; the exit code."""
         settings = self.settings
         site = await serve(self._site().build(), settings.listen)
-        tasks: list[asyncio.Task[None]] = []
+        # A standby beats too: it is alive, it only does not lead.
+        tasks = [asyncio.create_task(self._keep_beating(), name="beat")]
         lease = self._lease()
         try:
             self._cluster_id = await self._first("read the cluster's id", self.cluster.read_cluster_id, stop)
@@ -133,7 +134,6 @@ class Operator:
                 "resync": self._every(settings.resync_interval, self._resync),
                 "drift": self._every(settings.drift_interval, self._find_drift),
                 "look": self._every(_WORKFLOW_LOOK, self._look_at_workflows),
-                "beat": self._keep_beating(),
                 "watch": watch(
                     self._on_object, self._on_gone, connection=connection, namespaces=settings.namespaces
                 ),
@@ -182,6 +182,7 @@ class Operator:
                 deletion_timeout=deletion_timeout,
             ),
             status_interval=settings.status_interval,
+            on_phase=self._retally,
             crash=self._crash,
         )
         self._workflows = WorkflowReconciler(
@@ -267,9 +268,7 @@ class Operator:
         if self.store.put_run(run):
             self._uids[run.uid] = key
             self._queue.add(key)
-            if run.spec is not None:
-                # The tally in the Workflow's status; many runs share one write.
-                self._queue.add(Key("Workflow", key.namespace, run.spec.workflow), delay=1.0)
+            self._retally(run)
 
     def _on_gone(self, key: Key) -> None:
         if key.kind == "Workflow":
@@ -279,9 +278,13 @@ class Operator:
             self.store.remove_run(key)
             if run is not None:
                 self._uids.pop(run.uid, None)
-                if run.spec is not None:
-                    self._queue.add(Key("Workflow", key.namespace, run.spec.workflow), delay=1.0)
+                self._retally(run)
         self._queue.add(key)
+
+    def _retally(self, run: WorkflowRun) -> None:
+        """Have the runs counted in the Workflow's status; many runs share one write."""
+        if run.spec is not None:
+            self._queue.add(Key("Workflow", run.key.namespace, run.spec.workflow), delay=1.0)
 
     def _wake_pending_runs(self, key: Key) -> None:
         for run in self.store.runs_of(key.namespace, key.name):

@@ -1,5 +1,6 @@
 """`podium operator`: the operator in the foreground."""
 
+import os
 import sys
 
 import click
@@ -12,6 +13,4 @@ def operator() -> None:
     Settings come from the environment: PODIUM_CONDUCTOR_URL (or CONDUCTOR_SERVER_URL), KUBECONFIG,
     PODIUM_LISTEN, PODIUM_NOTICE_TOKEN, PODIUM_NAMESPACES and more; docs/settings.md lists them all.
     """
-    from podium.__main__ import main
-
-    sys.exit(main())
+    os.execv(sys.executable, [sys.executable, "-m", "podium"])  # noqa: S606 - itself, by its own path

@@ -55,7 +55,9 @@ def _watch(
 
 def connection_of(configuration: Any) -> kopf.ConnectionInfo:
     """The connection that the Kubernetes client uses, for kopf: one way to log in."""
-    scheme, _, token = (configuration.api_key.get("authorization") or "").partition(" ")
+    # The client keeps a bearer token under one name or the other, by how it was loaded.
+    keys = configuration.api_key
+    scheme, _, token = (keys.get("BearerToken") or keys.get("authorization") or "").partition(" ")
     verify = bool(configuration.verify_ssl)
     return kopf.ConnectionInfo(
         server=configuration.host,

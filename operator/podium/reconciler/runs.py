@@ -70,9 +70,13 @@ class RunReconciler:
         policy: Policy,
         *,
         status_interval: float,
+        on_phase: Callable[[WorkflowRun], None] = lambda _: None,
         crash: Callable[[str], None] = lambda _: None,
     ) -> None:
-        """`crash(point)`: called at every boundary of an effect; tests throw there."""
+        """`on_phase(run)`: its phase changed.
+
+        `crash(point)`: called at every boundary of an effect; tests throw there.
+        """
         self._cluster = cluster
         self._conductor = conductor
         self._clock = clock
@@ -81,6 +85,7 @@ class RunReconciler:
         self._tracker = tracker
         self._policy = policy
         self._status_interval = status_interval
+        self._on_phase = on_phase
         self._crash = crash
         self._memory: dict[Key, _Memory] = {}
         self._definitions: OrderedDict[tuple[str, int], DefinitionFacts] = OrderedDict()
@@ -269,6 +274,8 @@ class RunReconciler:
         memory.written, memory.changed = now, None
         self._crash("after the report")
         stored = self._keep(body)
+        if stored.status.get("phase") != run.status.get("phase"):
+            self._on_phase(stored)
         for note in report.notes:
             self._recorder.event(run.key, run.uid, kind=note.kind, reason=note.reason, message=note.message)
         self._after_write(stored, memory)

@@ -45,7 +45,7 @@ def build_state_machine(machine: StateMachine, report: Report) -> Draft:
     if whole * len(order) > _MOST_PLACES:
         report.warning(
             _STEPS,
-            f"{whole} of {len(order)} steps take the whole document, which makes every input larger than the last",
+            f"{whole} of {len(order)} steps take the whole document, each input larger than the last",
             "give them an inputPath",
         )
     output = writer.read_whole("_merge_output")

@@ -26,7 +26,7 @@ def follow(seen: Seen, now: datetime) -> RunEffect:
     conductor: Json = dict(run.status["conductor"])
     if seen.outcome and seen.outcome.kind == "Started":
         conductor["workflowId"] = seen.outcome.workflow_id
-    status = base_status(run) | {"conductor": conductor}
+    status = base_status(run, now) | {"conductor": conductor}
     workflow_id: str = conductor["workflowId"]
     match seen.conductor:
         case None:

@@ -38,7 +38,7 @@ def failed_words(phase: str, message: str, reason: str = "") -> tuple[Word, ...]
 
 
 def wait(seen: Seen, now: datetime, reason: str, message: str, again: timedelta | None = None) -> Report:
-    status = base_status(seen.run) | {"phase": "Pending"}
+    status = base_status(seen.run, now) | {"phase": "Pending"}
     spec = seen.run.spec
     if spec and spec.pending_timeout:
         left = seen.run.created + parse_duration(spec.pending_timeout) - now
@@ -51,8 +51,8 @@ def wait(seen: Seen, now: datetime, reason: str, message: str, again: timedelta 
     return Report(status, active_words(reason, message), notes, again)
 
 
-def starting(seen: Seen, reason: str, message: str, again: timedelta) -> Report:
-    status = base_status(seen.run) | {"phase": "Starting", "conductor": seen.run.status["conductor"]}
+def starting(seen: Seen, now: datetime, reason: str, message: str, again: timedelta) -> Report:
+    status = base_status(seen.run, now) | {"phase": "Starting", "conductor": seen.run.status["conductor"]}
     notes = (Note("Warning", reason, message),) if changed_reason(seen, reason) else ()
     return Report(status, active_words(reason, message), notes, again)
 
@@ -60,7 +60,7 @@ def starting(seen: Seen, reason: str, message: str, again: timedelta) -> Report:
 def finish_unstarted(
     seen: Seen, now: datetime, phase: Literal["Failed", "Terminated"], reason: str, message: str
 ) -> Report:
-    status = base_status(seen.run) | {"phase": phase, "message": message[:256]}
+    status = base_status(seen.run, now) | {"phase": phase, "message": message[:256]}
     status["finishedAt"] = seen.run.status.get("finishedAt") or format_time(now)
     if conductor := seen.run.status.get("conductor"):
         status["conductor"] = conductor
@@ -69,9 +69,19 @@ def finish_unstarted(
     return Report(status, failed_words(phase, message, reason), notes)
 
 
-def base_status(run: WorkflowRun) -> Json:
-    """What every status keeps from the one before."""
-    return {key: run.status[key] for key in ("lastAction",) if key in run.status}
+def base_status(run: WorkflowRun, now: datetime) -> Json:
+    """What every status keeps from the one before; a one-shot action is answered, once per id."""
+    action = run.spec.action if run.spec else None
+    last = run.status.get("lastAction")
+    if action is not None and (not last or last.get("id") != action.id):
+        last = {
+            "id": action.id,
+            "type": action.type,
+            "result": "Refused",
+            "message": "this version does not act on spec.action",
+            "at": format_time(now),
+        }
+    return {"lastAction": last} if last else {}
 
 
 def words_of(run: WorkflowRun) -> tuple[Word, ...]:
