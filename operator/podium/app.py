@@ -352,7 +352,8 @@ class Operator:
                     log.warning("cannot %s yet: %s", what, error)
                     told = True
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(stop.wait(), 1.0)
+                    async with asyncio.timeout(1.0):
+                        await stop.wait()
                 if stop.is_set():
                     raise
 

@@ -5,7 +5,7 @@ crashes take seconds. `tests/e2e/test_exactly_once.py` has the same law on the r
 """
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
 
 from hypothesis import given, settings
@@ -215,6 +215,26 @@ def test_a_run_deleted_and_made_again_behind_our_back_is_a_run_of_its_own(steps:
         world.watch()
     world.live_until_finished()
     assert_exactly_once(world)
+
+
+def test_a_deletion_told_before_the_answer_to_the_last_write_is_not_undone() -> None:
+    world = World(lasts=600.0)
+    world.live(2.0)
+    world.cluster.request_deletion(world.key, world.clock.now())
+    world.watch()
+    patch = world.cluster.patch_finalizers
+
+    async def tell_first(key: Key, finalizers: Sequence[str], *, resource_version: str) -> Json:
+        answer = await patch(key, finalizers, resource_version=resource_version)
+        world.store.remove_run(key)
+        return answer
+
+    world.cluster.patch_finalizers = tell_first  # type: ignore[method-assign]
+    world.step()
+    assert world.key not in world.cluster.objects
+    assert world.key not in world.store.runs
+    assert list(world.store.runs_of("studio", "video")) == []
+    assert [run.state for run in world.runs] == ["TERMINATED"]
 
 
 def test_an_operator_killed_at_every_start_needs_no_more_than_patience() -> None:

@@ -4,6 +4,8 @@ from typing import Any
 
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError, best_match
+from referencing import Registry
+from referencing.exceptions import Unresolvable
 
 from podium.ports import Json
 
@@ -16,11 +18,16 @@ def resolve_input(given: Json | None, defaults: Json | None, schema: Json | None
     """Input with the defaults of the keys left out. Raises InvalidInput, with the field's path."""
     resolved: Json = {**(defaults or {}), **(given or {})}
     if schema:
-        error: ValidationError | None = best_match(
-            Draft202012Validator(schema, format_checker=Draft202012Validator.FORMAT_CHECKER).iter_errors(
-                resolved
-            )
+        # A registry of its own: the default one would fetch a remote $ref over the network.
+        validator = Draft202012Validator(
+            schema, format_checker=Draft202012Validator.FORMAT_CHECKER, registry=Registry()
         )
+        try:
+            error: ValidationError | None = best_match(validator.iter_errors(resolved))
+        except Unresolvable as unresolvable:
+            raise InvalidInput(
+                f"the Workflow's inputSchema refers to what is not in it: {unresolvable}"
+            ) from None
         if error is not None:
             raise InvalidInput(f"{_path(list(error.absolute_path))}: {_words(error)}")
     return resolved

@@ -1,6 +1,7 @@
 """A queue of keys: each at most once, after a delay if asked, with back-off for what fails."""
 
 import asyncio
+import contextlib
 import heapq
 import itertools
 import random
@@ -63,10 +64,10 @@ class KeyedQueue:
                     return key
             else:
                 wait = None
-            try:
-                await asyncio.wait_for(self._changed.wait(), wait)
-            except TimeoutError:
-                continue
+            # Not wait_for: before Python 3.12 it can swallow a cancellation that comes with the event.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(wait):
+                    await self._changed.wait()
 
     def done(self, key: Key, *, again_after: float | None = None, failed: bool = False) -> None:
         """The work on a key has ended; a failure is repeated with growing, jittered delay."""

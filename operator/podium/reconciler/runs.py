@@ -303,7 +303,10 @@ class RunReconciler:
 
     def _keep(self, body: Json) -> WorkflowRun:
         run = project_workflow_run(body)
-        self._store.put_run(run)
+        known = self._store.runs.get(run.key)
+        # Its deletion may be told before the answer to a write comes: that must not bring it back.
+        if known is not None and known.uid == run.uid:
+            self._store.put_run(run)
         return run
 
     def _remember(self, run: WorkflowRun) -> _Memory:

@@ -221,5 +221,8 @@ class WorkflowReconciler:
 
     def _keep(self, body: Json) -> Workflow:
         workflow = project_workflow(body)
-        self._store.put_workflow(workflow)
+        known = self._store.workflows.get(workflow.key)
+        # As for runs: a deletion that is known already is not undone by the answer to a write.
+        if known is not None and known.uid == workflow.uid:
+            self._store.put_workflow(workflow)
         return workflow
