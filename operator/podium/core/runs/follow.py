@@ -46,6 +46,8 @@ def follow(seen: Seen, now: datetime) -> RunEffect:
                 )
             return do.ReadRun(workflow_id)
         case Unknown(error):
+            if run.status.get("phase") in FINISHED:
+                return Report(run.status, words_of(run), requeue_after=WAIT_FOR_CONDUCTOR)
             kept = dict(run.status) | {"conductor": conductor}
             kept.setdefault("phase", "Running")
             if kept["phase"] == "Starting":
