@@ -47,7 +47,8 @@ class TestWorker:
 
     async def _poll(self, kind: str) -> None:
         assert self._session is not None
-        params = {"count": str(self.at_once), "timeout": "500", "workerid": "test"}
+        # Conductor holds a batch back until it is full or the time is over: a short time, or tasks come late.
+        params = {"count": str(self.at_once), "timeout": "100", "workerid": "test"}
         if self.domain:
             params["domain"] = self.domain
         running: set[asyncio.Task[None]] = set()
