@@ -147,3 +147,29 @@ async def test_a_deleted_object_is_not_followed(followed: Followed) -> None:
     assert not followed.tracker.is_watched("w1")
     assert followed.tracker.view("w1") is None
     assert followed.tracker.is_watched("w2")
+
+
+async def test_a_run_forgotten_before_it_was_read_harms_nothing(followed: Followed) -> None:
+    """Deleted in the moment between its notice and the read: this once ended the whole operator."""
+    followed.add("gone")
+    await followed.until_woken(1)
+    followed.tracker.notice("gone", ended=False)
+    # The reader has woken and gathers; now what it gathered for goes.
+    await asyncio.sleep(0)
+    followed.tracker.forget("gone")
+    followed.add("here")
+    followed.tracker.forget("here")
+    await asyncio.sleep(0)
+    followed.add("alive")
+    await followed.until_woken(2)
+    assert followed.woken == ["gone", "alive"]
+
+
+async def test_nothing_left_to_read_is_no_end(followed: Followed) -> None:
+    followed.add("only")
+    await asyncio.sleep(0)
+    followed.tracker.forget("only")
+    reading = followed.tracker
+    await eventually(lambda: asyncio.sleep(0, reading._work.is_set()), lambda is_set: not is_set, within=5)
+    followed.add("next")
+    await followed.until_woken(1)

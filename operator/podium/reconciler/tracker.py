@@ -164,6 +164,7 @@ class RunTracker:
                 self._work.clear()
                 await self._work.wait()
                 await asyncio.sleep(_GATHER)
+                continue  # what was stale may have been forgotten meanwhile
             now = loop.time()
             due = [workflow_id for workflow_id, at in self._stale.items() if at <= now][:_READ_AT_ONCE]
             if not due:
