@@ -1,6 +1,5 @@
 """The real servers that tests share: one API server and one Conductor for a whole run."""
 
-import os
 import secrets
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -45,12 +44,3 @@ async def bed(
     """A namespace of its own, an operator that can be crashed, and a worker."""
     async with Bed(cluster, conductor, notices, tmp_path) as ready:
         yield ready
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The long proofs run in `make e2e` only; say so where they are left out."""
-    if os.environ.get("PODIUM_LONG"):
-        return
-    for item in items:
-        if item.get_closest_marker("long"):
-            item.add_marker(pytest.mark.skip(reason="a long proof: make e2e runs it"))

@@ -4,8 +4,6 @@ import asyncio
 import json
 import os
 import platform
-import subprocess
-import sys
 import time
 from pathlib import Path
 from statistics import quantiles
@@ -154,26 +152,12 @@ def machine() -> Json:
 
 async def test_runs(bed: Bed) -> None:
     """500 at once, and 5 a second with tasks of one second: the operator beside a plain client."""
-    process = start_operator_process(bed)
+    process = bed.start_operator_process()
     try:
         await measure(bed)
     finally:
         process.terminate()
         await asyncio.to_thread(process.wait, 20)
-
-
-def start_operator_process(bed: Bed) -> subprocess.Popen[bytes]:
-    """The operator as users run it: a process of its own, with its defaults."""
-    address, token = bed._notices
-    environment = os.environ | {
-        "KUBECONFIG": str(bed.plane.kubeconfig),
-        "PODIUM_CONDUCTOR_URL": bed.server.url,
-        "PODIUM_NAMESPACES": bed.namespace,
-        "PODIUM_LISTEN": address,
-        "PODIUM_NOTICE_TOKEN": token,
-    }
-    log = (bed.folder / "operator.log").open("ab")
-    return subprocess.Popen([sys.executable, "-m", "podium"], env=environment, stdout=log, stderr=log)
 
 
 async def measure(bed: Bed) -> None:

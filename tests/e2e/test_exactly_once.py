@@ -6,7 +6,6 @@ import os
 import random
 import signal
 import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
@@ -138,21 +137,12 @@ async def test_kill_9_at_random_moments(bed: Bed) -> None:
     """A real operator process, killed ten times while runs start and end."""
     kills, batch = (40, 20) if LONG else (10, 8)
     dice = random.Random()
-    address, token = bed._notices
-    environment = os.environ | {
-        "KUBECONFIG": str(bed.plane.kubeconfig),
-        "PODIUM_CONDUCTOR_URL": bed.server.url,
-        "PODIUM_NAMESPACES": bed.namespace,
-        "PODIUM_LISTEN": address,
-        "PODIUM_NOTICE_TOKEN": token,
-        "PODIUM_UNKNOWN_START_WAIT": "2",
-    }
+    address, _ = bed._notices
     await bed.start_worker("a")
     process: subprocess.Popen[bytes] | None = None
 
     def begin() -> subprocess.Popen[bytes]:
-        log = (bed.folder / "operator.log").open("ab")
-        return subprocess.Popen([sys.executable, "-m", "podium"], env=environment, stdout=log, stderr=log)
+        return bed.start_operator_process(PODIUM_UNKNOWN_START_WAIT="2")
 
     async def works() -> bool:
         try:

@@ -2,7 +2,10 @@
 
 import asyncio
 import contextlib
+import os
 import secrets
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -103,10 +106,19 @@ class Bed:
         self._stop.set()
         await ending
 
-    @property
-    def is_operating(self) -> bool:
-        """Whether the operator has not crashed."""
-        return self._operating is not None and not self._operating.done()
+    def start_operator_process(self, **more: str) -> "subprocess.Popen[bytes]":
+        """The operator as users run it: a process of its own, with its defaults and `more` variables."""
+        address, token = self._notices
+        environment = os.environ | {
+            "KUBECONFIG": str(self.plane.kubeconfig),
+            "PODIUM_CONDUCTOR_URL": self.server.url,
+            "PODIUM_NAMESPACES": self.namespace,
+            "PODIUM_LISTEN": address,
+            "PODIUM_NOTICE_TOKEN": token,
+            **more,
+        }
+        with (self.folder / "operator.log").open("ab") as log:
+            return subprocess.Popen([sys.executable, "-m", "podium"], env=environment, stdout=log, stderr=log)
 
     # --- workers -------------------------------------------------------------------------------------
 

@@ -153,10 +153,6 @@ class RunTracker:
                 self._stranger(item.correlation_id, item.workflow_id)
         self._swept = swept
 
-    def skip_past(self, server_ms: int) -> None:
-        """Nothing before this time (the server's clock) need be swept."""
-        self._watermark_ms = max(self._watermark_ms, server_ms)
-
     async def _read_for_ever(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
