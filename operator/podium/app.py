@@ -254,6 +254,8 @@ class Operator:
     # --- what comes in -------------------------------------------------------------------------------
 
     def _on_object(self, key: Key, body: Json) -> None:
+        if key.kind not in self._reconcilers:
+            return
         if key.kind == "Workflow":
             before = self.store.workflows.get(key)
             seen = project_workflow(body)
@@ -273,13 +275,14 @@ class Operator:
     def _on_gone(self, key: Key) -> None:
         if key.kind == "Workflow":
             self.store.remove_workflow(key)
-        else:
+        elif key.kind == "WorkflowRun":
             run = self.store.runs.get(key)
             self.store.remove_run(key)
             if run is not None:
                 self._uids.pop(run.uid, None)
                 self._retally(run)
-        self._queue.add(key)
+        if key.kind in self._reconcilers:
+            self._queue.add(key)
 
     def _retally(self, run: WorkflowRun) -> None:
         """Have the runs counted in the Workflow's status; many runs share one write."""

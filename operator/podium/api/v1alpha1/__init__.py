@@ -1,13 +1,15 @@
 """podium.dev/v1alpha1: the kinds, and everything that is agreed about their names."""
 
+from podium.api.v1alpha1.conductor_connection import CONDUCTOR_CONNECTION
 from podium.api.v1alpha1.meta import API_VERSION, FIELD_MANAGER, FINALIZER, GROUP, VERSION, Kind
 from podium.api.v1alpha1.workflow import WORKFLOW
 from podium.api.v1alpha1.workflow_run import WORKFLOW_RUN
 
-KINDS: tuple[Kind, ...] = (WORKFLOW, WORKFLOW_RUN)
+KINDS: tuple[Kind, ...] = (WORKFLOW, WORKFLOW_RUN, CONDUCTOR_CONNECTION)
 
 __all__ = [
     "API_VERSION",
+    "CONDUCTOR_CONNECTION",
     "FIELD_MANAGER",
     "FINALIZER",
     "GROUP",

@@ -19,6 +19,7 @@ from podium.api.v1alpha1.meta import (
     Rule,
     Timestamp,
 )
+from podium.api.v1alpha1.schedule import Schedule, ScheduleStatus
 
 NODE_ID = Annotated[str, Field(min_length=1, max_length=253)]
 
@@ -168,33 +169,27 @@ class TaskDefaults(TaskSettings):
 
 
 class RunHistory(Model):
-    """How many finished runs are kept, and for how long."""
+    """How many finished runs are kept, and for how long. What Argo CD, Flux or Helm tracks stays."""
 
-    succeeded: int = Field(default=10, ge=0, le=1000, description="Succeeded runs kept.")
-    failed: int = Field(default=10, ge=0, le=1000, description="Failed, timed out and terminated runs kept.")
+    succeeded: int | None = Field(
+        default=None,
+        ge=0,
+        le=10000,
+        description="Succeeded runs kept; default: all that people made, and the last 10 of the schedules.",
+    )
+    failed: int | None = Field(
+        default=None,
+        ge=0,
+        le=10000,
+        description="Failed, timed out and terminated runs kept; default as for succeeded.",
+    )
     ttl_after_finished: Duration | None = Field(
         default=None, description="A finished run is deleted after so long; default: never."
     )
-
-
-class Schedule(Model):
-    """Starts runs by the clock."""
-
-    name: str = Field(
-        min_length=1, max_length=40, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", description="Unique here."
+    purge: bool = Field(
+        default=False,
+        description="True: a finished run that is deleted is removed from Conductor too, with all its data.",
     )
-    cron: str = Field(min_length=1, max_length=128, description="Five fields: minute hour day month weekday.")
-    time_zone: str = Field(
-        default="UTC", max_length=64, description="An IANA time zone, such as Europe/Berlin."
-    )
-    concurrency_policy: Literal["Allow", "Forbid", "Replace"] = Field(
-        default="Forbid", description="What happens while the run before still runs."
-    )
-    starting_deadline: Duration = Field(
-        default="10m", description="A start missed by more than this is left out."
-    )
-    input: Opaque | None = Field(default=None, description="The input of the runs.")
-    suspend: bool = Field(default=False, description="No new runs while true.")
 
 
 _FORMS = ("flow", "graph", "stateMachine", "definition")
@@ -215,6 +210,11 @@ class WorkflowSpec(Model):
             "!has(oldSelf.conductorName) || "
             "(has(self.conductorName) && self.conductorName == oldSelf.conductorName)",
             "conductorName cannot be changed: make a new Workflow with the other name",
+        ),
+        Rule(
+            "has(self.connection) == has(oldSelf.connection) && "
+            "(!has(self.connection) || self.connection == oldSelf.connection)",
+            "connection cannot be changed: make a new Workflow, or change the ConductorConnection itself",
         ),
     )
 
@@ -273,6 +273,10 @@ class WorkflowSpec(Model):
         default=None, description="A ConductorConnection of this namespace; default: the operator's."
     )
     suspend: bool = Field(default=False, description="No new runs start while true.")
+    progress_deadline: Duration | None = Field(
+        default=None,
+        description="A run that nothing moves for so long says so in its condition Progressing; default 10m.",
+    )
     deletion_policy: Literal["Delete", "Orphan"] = Field(
         default="Delete",
         description="Delete: its definitions go with it. Orphan: Conductor is left as it is.",
@@ -307,7 +311,13 @@ class WorkflowStatus(Model):
         default_factory=list, max_length=8, description="What lint would point out; at most 8."
     )
     runs: RunCounts | None = Field(default=None, description="How its runs stand.")
+    last_schedule_time: Timestamp | None = Field(
+        default=None, description="The last time for which a schedule started a run."
+    )
     next_schedule_time: Timestamp | None = Field(default=None, description="When a schedule fires next.")
+    schedules: Annotated[list[ScheduleStatus], ListMap(("name",))] = Field(
+        default_factory=list, max_length=32, description="Where each schedule stands."
+    )
     conditions: Conditions = Field(
         default_factory=list, description="Ready, WorkersAvailable, Reconciling, Stalled."
     )

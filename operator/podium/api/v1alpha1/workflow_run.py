@@ -25,18 +25,28 @@ TaskStatus = Literal[
 FINISHED: frozenset[Phase] = frozenset({"Succeeded", "Failed", "TimedOut", "Terminated"})
 
 
-class SecretKeyRef(Model):
-    """A key of a Secret in the same namespace."""
+class KeyRef(Model):
+    """A key of a Secret or ConfigMap in the same namespace."""
 
-    name: Name = Field(description="The Secret's name.")
+    name: Name = Field(description="The object's name.")
     key: str = Field(min_length=1, max_length=253, description="The key in it.")
 
 
 class InputFrom(Model):
-    """An input value that is kept elsewhere."""
+    """An input value that is kept elsewhere: Conductor gets a reference, the worker reads the value."""
 
-    secret_key_ref: SecretKeyRef = Field(
-        description="The Secret that a worker of Podium's runtime reads it from."
+    rules = (
+        Rule(
+            "has(self.secretKeyRef) != has(self.configMapKeyRef)",
+            "give exactly one of secretKeyRef and configMapKeyRef",
+        ),
+    )
+
+    secret_key_ref: KeyRef | None = Field(
+        default=None, description="The Secret that a worker of Podium's runtime reads it from."
+    )
+    config_map_key_ref: KeyRef | None = Field(
+        default=None, description="The ConfigMap that a worker of Podium's runtime reads it from."
     )
     to_field: str = Field(min_length=1, max_length=253, description="The input key that refers to it.")
 
@@ -95,7 +105,9 @@ class WorkflowRunSpec(Model):
         default=None, description="The input; checked against the Workflow's inputSchema first."
     )
     input_from: Annotated[list[InputFrom], ListMap(("toField",))] = Field(
-        default_factory=list, max_length=64, description="Input values that are kept in Secrets."
+        default_factory=list,
+        max_length=64,
+        description="Input values that are kept in Secrets and ConfigMaps.",
     )
     desired_state: Literal["Running", "Paused", "Terminated"] = Field(
         default="Running", description="What you want of it now."
@@ -109,9 +121,12 @@ class WorkflowRunSpec(Model):
     ttl_after_finished: Duration | None = Field(
         default=None, description="It is deleted so long after its end; default: the Workflow's runHistory."
     )
-    deletion_policy: Literal["Terminate", "Orphan"] = Field(
+    deletion_policy: Literal["Terminate", "Orphan", "Purge"] = Field(
         default="Terminate",
-        description="Terminate: deleting a running run ends it in Conductor. Orphan: it goes on there.",
+        description=(
+            "What deleting it does in Conductor. Terminate: a running run is ended, and stays to be read. "
+            "Orphan: it goes on. Purge: it is ended and removed, with all its data."
+        ),
     )
     action: Action | None = Field(default=None, description="A one-shot action.")
 
@@ -129,6 +144,32 @@ class RunConductor(Model):
     )
     attempt: int = Field(default=1, description="Starts tried; more than one after an unknown outcome only.")
     requested_at: Timestamp | None = Field(default=None, description="When the last start was decided.")
+    connection: str | None = Field(
+        default=None, description="The ConductorConnection it runs through; absent: the operator's own."
+    )
+    store: str | None = Field(
+        default=None, description="Marks Conductor's database: another one after Conductor lost its data."
+    )
+
+
+class PendingAction(Model):
+    """An action that was decided and whose outcome is not known yet."""
+
+    id: str = Field(description="Its id.")
+    type: str = Field(description="Its type.")
+    at: Timestamp = Field(description="When it was decided.")
+    mark: str = Field(description="Of the run before: what tells whether the action came through.")
+    attempt: int = Field(default=1, description="Times it was sent.")
+
+
+class FailureRun(Model):
+    """The run of the failure workflow that Conductor started when this one failed."""
+
+    workflow_id: str | None = Field(default=None, description="Its id in Conductor.")
+    phase: Phase | None = Field(default=None, description="Where it is.")
+    message: str | None = Field(
+        default=None, max_length=256, description="Why it was not started, or failed."
+    )
 
 
 class TaskCounts(Model):
@@ -151,6 +192,12 @@ class TaskView(Model):
     started_at: Timestamp | None = Field(default=None, description="When this attempt began.")
     completed_at: Timestamp | None = Field(default=None, description="When it ended.")
     worker: str | None = Field(default=None, description="Who runs or ran it.")
+    parent: str | None = Field(
+        default=None, description="The task that it belongs to: a sub-workflow or a dynamic fork."
+    )
+    sub_workflow_id: str | None = Field(
+        default=None, description="The run in Conductor that a sub-workflow task stands for."
+    )
     message: str | None = Field(default=None, description="Why it failed.")
 
 
@@ -198,6 +245,13 @@ class WorkflowRunStatus(Model):
     started_at: Timestamp | None = Field(default=None, description="When Conductor started it.")
     finished_at: Timestamp | None = Field(default=None, description="When it ended.")
     message: str | None = Field(default=None, max_length=256, description="Why, in words, when it failed.")
+    failure_run: FailureRun | None = Field(default=None, description="The run of the failure workflow.")
+    output_path: str | None = Field(
+        default=None, description="Where Conductor keeps an output that is too large for its database."
+    )
+    pending_action: PendingAction | None = Field(
+        default=None, description="The action that is being carried out."
+    )
     last_action: LastAction | None = Field(default=None, description="The action handled last.")
     conditions: Conditions = Field(
         default_factory=list, description="Ready, Reconciling, Stalled, Succeeded, Finished, Progressing."
