@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, Protocol
 
+from podium.api.v1alpha1.meta import FIELD_MANAGER
+
 Json = dict[str, Any]
 
 
@@ -53,7 +55,7 @@ class Key:
 
 
 class Cluster(Protocol):
-    """Kubernetes, as plain dicts. `kind` is one of ours (Workflow, WorkflowRun)."""
+    """Kubernetes, as plain dicts. `kind` is one of ours (Workflow, WorkflowRun, …)."""
 
     async def get(self, key: Key) -> Json:
         """The object as it is now. Raises Gone."""
@@ -63,10 +65,27 @@ class Cluster(Protocol):
         """All objects of a kind, read in pages of 500."""
         ...
 
+    async def create(self, body: Json) -> Json:
+        """Create an object of one of our kinds. Raises Conflict if there is one of its name."""
+        ...
+
     async def apply_status(
-        self, key: Key, status: Json, *, uid: str, resource_version: str | None = None
+        self,
+        key: Key,
+        status: Json,
+        *,
+        uid: str,
+        resource_version: str | None = None,
+        field_manager: str = FIELD_MANAGER,
     ) -> Json:
-        """Server-side apply of the status; with a resourceVersion only if unchanged since (Conflict)."""
+        """Server-side apply of the status; with a resourceVersion only if unchanged since (Conflict).
+
+        Fields of this manager that are left out are removed; those of others stay.
+        """
+        ...
+
+    async def patch(self, key: Key, patch: Json, *, uid: str) -> Json:
+        """Merge into the object with this uid (spec, labels, annotations). Raises Gone, Conflict."""
         ...
 
     async def patch_finalizers(self, key: Key, finalizers: Sequence[str], *, resource_version: str) -> Json:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, TypeVar
 
+from podium.api.v1alpha1 import FIELD_MANAGER
 from podium.ports import (
     Conflict,
     Gone,
@@ -87,6 +88,7 @@ class FakeCluster:
 
     def __init__(self) -> None:
         self.objects: dict[Key, Json] = {}
+        self._owned: dict[tuple[Key, str], set[str]] = {}
         self._versions = itertools.count(100)
         self.lose_answer: Iterator[bool] = itertools.repeat(False)
         """For each write in turn: whether its answer is lost after it was carried out."""
@@ -136,14 +138,41 @@ class FakeCluster:
             if key.kind == kind and namespace in (None, key.namespace)
         ]
 
+    async def create(self, body: Json) -> Json:
+        """A new object. Conflict if there is one of its name."""
+        metadata = body["metadata"]
+        key = Key(body["kind"], metadata["namespace"], metadata["name"])
+        if key in self.objects:
+            raise Conflict(f"{key} exists")
+        self.put(key.kind, key.name, copy.deepcopy(body), key.namespace)
+        return self._answer(key, self.objects[key])
+
+    async def patch(self, key: Key, patch: Json, *, uid: str) -> Json:
+        """Merge into spec and metadata; another uid is a conflict."""
+        body = await self.get(key)
+        if body["metadata"]["uid"] != uid:
+            raise Conflict("the uid cannot be changed")
+        for part, change in patch.items():
+            body[part] = {**body.get(part, {}), **change}
+        body["metadata"]["generation"] += 1
+        return self._answer(key, body)
+
     async def apply_status(
-        self, key: Key, status: Json, *, uid: str, resource_version: str | None = None
+        self,
+        key: Key,
+        status: Json,
+        *,
+        uid: str,
+        resource_version: str | None = None,
+        field_manager: str = FIELD_MANAGER,
     ) -> Json:
-        """Replace the status, but for what people write there. As the real one, it ignores the uid."""
+        """Replace what this manager wrote before. As the real one, it ignores the uid."""
         body = await self.get(key)
         self._check(body, resource_version)
-        approvals = {name: body["status"][name] for name in ("approvals",) if name in body["status"]}
-        return self._answer(key, {**body, "status": copy.deepcopy(status) | approvals})
+        owned = self._owned.setdefault((key, field_manager), set())
+        others = {name: value for name, value in body["status"].items() if name not in owned}
+        owned |= status.keys()
+        return self._answer(key, {**body, "status": others | copy.deepcopy(status)})
 
     async def patch_finalizers(self, key: Key, finalizers: Sequence[str], *, resource_version: str) -> Json:
         """Replace them; the last one of a deleted object lets it go."""

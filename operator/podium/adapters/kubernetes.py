@@ -72,8 +72,35 @@ class KubernetesCluster:
             if not token:
                 return items
 
+    async def create(self, body: Json) -> Json:
+        """Create an object of one of our kinds. Raises Conflict if there is one of its name."""
+        self.writes += 1
+        async with _translate_errors():
+            stored: Json = await self._objects.create_namespaced_custom_object(
+                GROUP,
+                VERSION,
+                body["metadata"]["namespace"],
+                _PLURALS[body["kind"]],
+                body,
+                field_manager=FIELD_MANAGER,
+                _request_timeout=_REQUEST_TIMEOUT,
+            )
+            return stored
+
+    async def patch(self, key: Key, patch: Json, *, uid: str) -> Json:
+        """Merge into the object with this uid (spec, labels, annotations). Raises Gone, Conflict."""
+        # Another uid is answered with 409: metadata.uid cannot be changed.
+        body = {**patch, "metadata": {**patch.get("metadata", {}), "uid": uid}}
+        return await self._merge(key, body)
+
     async def apply_status(
-        self, key: Key, status: Json, *, uid: str, resource_version: str | None = None
+        self,
+        key: Key,
+        status: Json,
+        *,
+        uid: str,
+        resource_version: str | None = None,
+        field_manager: str = FIELD_MANAGER,
     ) -> Json:
         """Server-side apply of the status; with a resourceVersion only if unchanged since (Conflict).
 
@@ -93,7 +120,7 @@ class KubernetesCluster:
                 _PLURALS[key.kind],
                 key.name,
                 body,
-                field_manager=FIELD_MANAGER,
+                field_manager=field_manager,
                 force=True,
                 _content_type=_APPLY,
                 _request_timeout=_REQUEST_TIMEOUT,
@@ -105,6 +132,9 @@ class KubernetesCluster:
         # A merge patch that carries the resourceVersion: a stale one is answered 409, where the failed
         # test of a JSON patch is a 422 that cannot be told from a refusal.
         patch = {"metadata": {"resourceVersion": resource_version, "finalizers": list(finalizers)}}
+        return await self._merge(key, patch)
+
+    async def _merge(self, key: Key, patch: Json) -> Json:
         self.writes += 1
         async with _translate_errors():
             stored: Json = await self._objects.patch_namespaced_custom_object(
