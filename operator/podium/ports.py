@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any, Literal, Protocol
 
 from podium.api.v1alpha1.meta import FIELD_MANAGER
+from podium.api.v1alpha1.reasons import EventReason
 
 Json = dict[str, Any]
 
@@ -258,7 +259,7 @@ class Recorder(Protocol):
     """Kubernetes Events and metrics: what people look at."""
 
     def event(
-        self, key: Key, uid: str, *, kind: Literal["Normal", "Warning"], reason: str, message: str
+        self, key: Key, uid: str, *, kind: Literal["Normal", "Warning"], reason: EventReason, message: str
     ) -> None:
         """Tell people. Aggregated and rate-limited; never raises, never waits."""
         ...

@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, TypeVar
 
 from podium.api.v1alpha1 import FIELD_MANAGER
+from podium.api.v1alpha1.reasons import EventReason
 from podium.ports import (
     Conflict,
     Gone,
@@ -73,7 +74,7 @@ class FakeRecorder:
     counts: Counter[str] = field(default_factory=Counter)
 
     def event(
-        self, key: Key, uid: str, *, kind: Literal["Normal", "Warning"], reason: str, message: str
+        self, key: Key, uid: str, *, kind: Literal["Normal", "Warning"], reason: EventReason, message: str
     ) -> None:
         """Remember it."""
         self.events.append((key, reason, message))

@@ -12,6 +12,7 @@ from typing import Literal
 from podium.adapters.kubernetes import KubernetesCluster
 from podium.adapters.metrics import Metrics
 from podium.api.v1alpha1 import API_VERSION
+from podium.api.v1alpha1.reasons import EventReason
 from podium.core.durations import format_precise_time
 from podium.ports import Json, Key, PortError
 
@@ -50,7 +51,7 @@ class EventRecorder:
         self._buckets: OrderedDict[str, _Bucket] = OrderedDict()
 
     def event(
-        self, key: Key, uid: str, *, kind: Literal["Normal", "Warning"], reason: str, message: str
+        self, key: Key, uid: str, *, kind: Literal["Normal", "Warning"], reason: EventReason, message: str
     ) -> None:
         """Tell people. Dropped (and counted) when there are too many."""
         if not self._may_pass(uid):

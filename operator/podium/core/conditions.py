@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
+from podium.api.v1alpha1.reasons import ConditionType, Reason
 from podium.core.durations import format_time
 
 _LONGEST_MESSAGE = 256
@@ -16,23 +17,23 @@ Truth = Literal["True", "False", "Unknown"]
 class Word:
     """One condition as decided: no times in it."""
 
-    type: str
+    type: ConditionType
     status: Truth
-    reason: str
+    reason: Reason
     message: str = ""
 
 
-def ready(reason: str, message: str = "") -> tuple[Word, ...]:
+def ready(reason: Reason, message: str = "") -> tuple[Word, ...]:
     """Accepted and in order."""
     return (Word("Ready", "True", reason, message),)
 
 
-def reconciling(reason: str, message: str = "") -> tuple[Word, ...]:
+def reconciling(reason: Reason, message: str = "") -> tuple[Word, ...]:
     """Being worked on, or waiting for something to come back."""
     return (Word("Ready", "False", reason, message), Word("Reconciling", "True", reason, message))
 
 
-def stalled(reason: str, message: str = "") -> tuple[Word, ...]:
+def stalled(reason: Reason, message: str = "") -> tuple[Word, ...]:
     """It cannot work; only the user can mend it."""
     return (Word("Ready", "False", reason, message), Word("Stalled", "True", reason, message))
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Literal
 
+from podium.api.v1alpha1.reasons import EventReason
 from podium.core.conditions import Word
 from podium.ports import Json, StartRequest
 
@@ -20,7 +21,7 @@ class Note:
     """A Kubernetes Event to be."""
 
     kind: Literal["Normal", "Warning"]
-    reason: str
+    reason: EventReason
     message: str
 
 

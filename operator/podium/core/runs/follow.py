@@ -157,6 +157,4 @@ def _vanished(seen: Seen, now: datetime, status: Json) -> Report:
     workflow_id = status["conductor"]["workflowId"]
     message = f"run {workflow_id} no longer exists in Conductor: it was removed there"
     status |= {"phase": "Failed", "finishedAt": format_time(now), "message": message}
-    return Report(
-        status, failed_words("Failed", message, "Vanished"), (Note("Warning", "Vanished", message),)
-    )
+    return Report(status, failed_words("Vanished", message), (Note("Warning", "Vanished", message),))

@@ -3,6 +3,7 @@
 from datetime import datetime, timedelta
 from typing import Literal
 
+from podium.api.v1alpha1.reasons import Reason
 from podium.core.conditions import Word, reconciling, stalled, write_conditions
 from podium.core.durations import format_time, parse_duration
 from podium.core.effects import Note, Report
@@ -24,12 +25,11 @@ def report_conditions(seen: Seen, report: Report, now: datetime) -> Json:
     return status
 
 
-def active_words(reason: str, message: str) -> tuple[Word, ...]:
+def active_words(reason: Reason, message: str) -> tuple[Word, ...]:
     return (*reconciling(reason, message), Word("Succeeded", "Unknown", reason, message))
 
 
-def failed_words(phase: str, message: str, reason: str = "") -> tuple[Word, ...]:
-    reason = reason or phase
+def failed_words(reason: Reason, message: str) -> tuple[Word, ...]:
     return (
         *stalled(reason, message),
         Word("Succeeded", "False", reason, message),
@@ -37,7 +37,7 @@ def failed_words(phase: str, message: str, reason: str = "") -> tuple[Word, ...]
     )
 
 
-def wait(seen: Seen, now: datetime, reason: str, message: str, again: timedelta | None = None) -> Report:
+def wait(seen: Seen, now: datetime, reason: Reason, message: str, again: timedelta | None = None) -> Report:
     status = base_status(seen.run, now) | {"phase": "Pending"}
     spec = seen.run.spec
     if spec and spec.pending_timeout:
@@ -51,14 +51,14 @@ def wait(seen: Seen, now: datetime, reason: str, message: str, again: timedelta 
     return Report(status, active_words(reason, message), notes, again)
 
 
-def starting(seen: Seen, now: datetime, reason: str, message: str, again: timedelta) -> Report:
+def starting(seen: Seen, now: datetime, reason: Reason, message: str, again: timedelta) -> Report:
     status = base_status(seen.run, now) | {"phase": "Starting", "conductor": seen.run.status["conductor"]}
     notes = (Note("Warning", reason, message),) if changed_reason(seen, reason) else ()
     return Report(status, active_words(reason, message), notes, again)
 
 
 def finish_unstarted(
-    seen: Seen, now: datetime, phase: Literal["Failed", "Terminated"], reason: str, message: str
+    seen: Seen, now: datetime, phase: Literal["Failed", "Terminated"], reason: Reason, message: str
 ) -> Report:
     status = base_status(seen.run, now) | {"phase": phase, "message": message[:256]}
     status["finishedAt"] = seen.run.status.get("finishedAt") or format_time(now)
@@ -66,7 +66,7 @@ def finish_unstarted(
         status["conductor"] = conductor
     already = seen.run.status.get("phase") == phase
     notes = () if already else (Note("Warning", reason, message),)
-    return Report(status, failed_words(phase, message, reason), notes)
+    return Report(status, failed_words(reason, message), notes)
 
 
 def base_status(run: WorkflowRun, now: datetime) -> Json:
@@ -91,7 +91,7 @@ def words_of(run: WorkflowRun) -> tuple[Word, ...]:
     )
 
 
-def changed_reason(seen: Seen, reason: str) -> bool:
+def changed_reason(seen: Seen, reason: Reason) -> bool:
     return all(item.get("reason") != reason for item in conditions_of(seen.run))
 
 
