@@ -112,7 +112,7 @@ TaskState = Literal[
 RunState = Literal["RUNNING", "PAUSED", "COMPLETED", "FAILED", "TIMED_OUT", "TERMINATED"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class TaskSeen:
     """One entry of a run's task list (one attempt). Times in milliseconds since 1970, 0 = not yet."""
 
@@ -129,9 +129,18 @@ class TaskSeen:
     reason: str = ""
     sub_workflow_id: str = ""
     retried: bool = False
+    scheduled_ms: int = 0
+    update_ms: int = 0
+    """Its last sign of life: a result, a poll, or a worker that extends its lease."""
+    callback_s: int = 0
+    """Seconds after its last change before which nobody gets it: a retry's delay, a worker's call-back."""
+    response_timeout_s: int = 0
+    domain: str = ""
+    forked: tuple[str, ...] = ()
+    """Of a dynamic fork: the reference names of the tasks that it made."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class RunSeen:
     """A run as Conductor shows it, without what nobody needs (definition, payloads of tasks)."""
 
@@ -181,6 +190,18 @@ class StartRequest:
     input: Json
     priority: int = 0
     task_to_domain: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True)
+class TaskAnswer:
+    """What a person says to a task that waits."""
+
+    workflow_id: str
+    task_id: str
+    approved: bool
+    by: str
+    reason: str = ""
+    output: Json | None = None
 
 
 class Conductor(Protocol):
@@ -244,6 +265,34 @@ class Conductor(Protocol):
 
     async def terminate(self, workflow_id: str, reason: str) -> None:
         """End an active run. Conflict if it has ended. Gone if it does not exist."""
+        ...
+
+    async def retry(self, workflow_id: str, *, resume_children: bool) -> None:
+        """Run what failed once more. With `resume_children` failed sub-workflows go on where they failed,
+        else they begin anew. Conflict if it does not fit the run's state.
+
+        As all four: Refused (not done), NotSent (not done), OutcomeUnknown, Gone.
+        """
+        ...
+
+    async def restart(self, workflow_id: str) -> None:
+        """Begin an ended run anew, with the same input and definition. Conflict if it has not ended."""
+        ...
+
+    async def rerun(self, workflow_id: str, task_id: str, task_input: Json | None) -> None:
+        """Run an ended run again from this task on. Conflict if it has not ended."""
+        ...
+
+    async def skip(self, workflow_id: str, ref: str) -> None:
+        """Leave a task out that has not begun. Conflict if it has."""
+        ...
+
+    async def answer(self, answer: TaskAnswer) -> None:
+        """Complete or reject a task that waits; one that does not wait any more is left as it is."""
+        ...
+
+    async def nudge(self, workflow_id: str) -> None:
+        """Have the run's next step decided now. Harmless."""
         ...
 
 

@@ -5,82 +5,32 @@ for workers: it has no asynchronous client for workflows and definitions.
 """
 
 import asyncio
-import contextlib
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from types import TracebackType
-from typing import Any, cast
+from typing import cast
 from urllib.parse import quote
 
-import aiohttp
-
+from podium.adapters.conductor_http import LONGEST_WORDS, ConductorHttp, raise_for, raise_for_once
 from podium.adapters.conductor_json import parse_run
 from podium.ports import (
     Conflict,
-    Gone,
     Json,
     Moved,
     NotSent,
     OutcomeUnknown,
     Polled,
-    PortError,
     Refused,
-    RetryLater,
     RunSeen,
     StartRequest,
+    TaskAnswer,
 )
 
-_AT_ONCE = 16
-_LONGEST_WORDS = 400
 _PAGE = 500
 
 
-@dataclass(frozen=True)
-class _Answer:
-    status: int
-    text: str
-
-    @property
-    def words(self) -> str:
-        """What the server says of an error, in its own words."""
-        try:
-            body = json.loads(self.text)
-        except ValueError:
-            return f"HTTP {self.status}"
-        if not isinstance(body, dict):
-            return f"HTTP {self.status}"
-        details = [
-            f"{item.get('path', '')}: {item.get('message', '')}".strip(": ")
-            for item in body.get("validationErrors") or []
-        ]
-        said = "; ".join(details) or str(body.get("message") or f"HTTP {self.status}")
-        return said[:_LONGEST_WORDS]
-
-
-class HttpConductor:
+class HttpConductor(ConductorHttp):
     """`podium.ports.Conductor` over HTTP. Open it with `async with`."""
-
-    def __init__(self, url: str, *, timeout: float = 60.0, headers: Mapping[str, str] | None = None) -> None:
-        """`url`: with /api. `timeout`: seconds for a whole answer; a start may take 12 s and more."""
-        self.url = url.rstrip("/")
-        self._timeout = aiohttp.ClientTimeout(total=timeout, connect=5.0)
-        self._headers = dict(headers or {})
-        self._turns = asyncio.Semaphore(_AT_ONCE)
-        self._session: aiohttp.ClientSession | None = None
-        self.requests = 0
-        """Requests made so far."""
-
-    async def __aenter__(self) -> "HttpConductor":
-        self._session = aiohttp.ClientSession(timeout=self._timeout, headers=self._headers)
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._session is not None:
-            await self._session.close()
 
     # --- definitions ---------------------------------------------------------------------------------
 
@@ -109,18 +59,18 @@ class HttpConductor:
     async def put_definition(self, definition: Json) -> None:
         """Store one version. Raises Refused with Conductor's own words."""
         answer = await self._send("PUT", "/metadata/workflow", body=[definition])
-        _raise_for(answer)
+        raise_for(answer)
         # A list that was taken answers 200 even where an item failed.
         failed = json.loads(answer.text).get("bulkErrorResults") or {}
         if failed:
-            raise Refused("; ".join(f"{name}: {why}" for name, why in failed.items())[:_LONGEST_WORDS])
+            raise Refused("; ".join(f"{name}: {why}" for name, why in failed.items())[:LONGEST_WORDS])
 
     async def delete_definition(self, name: str, version: int) -> None:
         """Remove one version; one that is gone already is fine."""
         answer = await self._send("DELETE", f"/metadata/workflow/{quote(name, safe='')}/{version}")
         if answer.status in (404, 500) and await self.get_definition(name, version) is None:
             return  # an absent version answers 500, not 404
-        _raise_for(answer)
+        raise_for(answer)
 
     async def list_task_types(self) -> frozenset[str]:
         """Names of all registered task definitions."""
@@ -128,7 +78,7 @@ class HttpConductor:
 
     async def put_task_definition(self, task: Json) -> None:
         """Store a task definition (create or replace)."""
-        _raise_for(await self._send("POST", "/metadata/taskdefs", body=[task]))
+        raise_for(await self._send("POST", "/metadata/taskdefs", body=[task]))
 
     async def list_pollers(self) -> tuple[Polled, ...]:
         """The last poll of every task type, per domain: one request."""
@@ -155,12 +105,7 @@ class HttpConductor:
         }
         if request.task_to_domain:
             body["taskToDomain"] = dict(request.task_to_domain)
-        try:
-            answer = await self._send("POST", "/workflow", body=body)
-        except NotSent:
-            raise
-        except RetryLater as error:
-            raise OutcomeUnknown(str(error)) from error
+        answer = await self._send_once("POST", "/workflow", body=body)
         if answer.status == 200 and answer.text:
             return answer.text.strip().strip('"')
         if answer.status == 429:
@@ -217,23 +162,74 @@ class HttpConductor:
 
     async def pause(self, workflow_id: str) -> None:
         """Pause a run. Conflict if it is not running."""
-        _raise_for(await self._send("PUT", f"/workflow/{workflow_id}/pause"))
+        raise_for(await self._send("PUT", f"/workflow/{workflow_id}/pause"))
 
     async def resume(self, workflow_id: str) -> None:
         """Resume a paused run. Conflict if it is not paused."""
         answer = await self._send("PUT", f"/workflow/{workflow_id}/resume")
         if answer.status == 500:
             raise Conflict(answer.words)  # what a run that is not paused answers
-        _raise_for(answer)
+        raise_for(answer)
 
     async def terminate(self, workflow_id: str, reason: str) -> None:
         """End an active run. Conflict if it has ended well, Gone if it does not exist.
 
         A failed run would become TERMINATED and lose its reason: read it before.
         """
-        _raise_for(await self._send("DELETE", f"/workflow/{workflow_id}", params={"reason": reason}))
+        answer = await self._send("DELETE", f"/workflow/{workflow_id}", params={"reason": reason})
+        if answer.status == 500 and "canceling system tasks" in answer.words:
+            # A sub-workflow's run was removed: the first try cancels its task, the second ends the run.
+            answer = await self._send("DELETE", f"/workflow/{workflow_id}", params={"reason": reason})
+        raise_for(answer)
 
-    # --- plumbing ------------------------------------------------------------------------------------
+    async def retry(self, workflow_id: str, *, resume_children: bool) -> None:
+        """Run what failed once more, failed sub-workflows from where they failed or anew."""
+        params = {"resumeSubworkflowTasks": str(resume_children).lower()}
+        answer = await self._send_once("POST", f"/workflow/{workflow_id}/retry", params=params)
+        if answer.status == 404 and "still running" in answer.words:
+            raise Conflict("it is still running")
+        raise_for_once(answer)
+
+    async def restart(self, workflow_id: str) -> None:
+        """Begin an ended run anew, with the same input and the definition it was started with."""
+        answer = await self._send_once("POST", f"/workflow/{workflow_id}/restart")
+        if answer.status == 404 and "restart" in answer.words:
+            raise Refused("its definition says that it cannot be restarted (restartable: false)")
+        raise_for_once(answer)
+
+    async def rerun(self, workflow_id: str, task_id: str, task_input: Json | None) -> None:
+        """Run an ended run again from this task on; `task_input` replaces the task's input if given."""
+        body: Json = {"reRunFromWorkflowId": workflow_id, "reRunFromTaskId": task_id}
+        if task_input is not None:
+            body["taskInput"] = task_input
+        raise_for_once(await self._send_once("POST", f"/workflow/{workflow_id}/rerun", body=body))
+
+    async def skip(self, workflow_id: str, ref: str) -> None:
+        """Leave a task out that has not begun."""
+        path = f"/workflow/{workflow_id}/skiptask/{quote(ref, safe='')}"
+        answer = await self._send_once("PUT", path)
+        if answer.status == 500 and "cannot be skipped" in answer.words:
+            raise Conflict("it has begun already")
+        if answer.status == 500 and "does not exist" in answer.words:
+            raise Refused(answer.words)
+        raise_for_once(answer)
+
+    async def answer(self, answer: TaskAnswer) -> None:
+        """Complete or reject a task that waits. Conductor ignores it for one that waits no more."""
+        body: Json = {
+            "workflowInstanceId": answer.workflow_id,
+            "taskId": answer.task_id,
+            "status": "COMPLETED" if answer.approved else "FAILED_WITH_TERMINAL_ERROR",
+            "workerId": answer.by,
+            "outputData": answer.output or {},
+        }
+        if not answer.approved:
+            body["reasonForIncompletion"] = answer.reason
+        raise_for(await self._send("POST", "/tasks", body=body))
+
+    async def nudge(self, workflow_id: str) -> None:
+        """Have the run's next step decided now."""
+        raise_for(await self._send("PUT", f"/workflow/decide/{workflow_id}"))
 
     async def _search(self, path: str, query: str) -> list[Json]:
         rows: list[Json] = []
@@ -243,69 +239,6 @@ class HttpConductor:
             rows += page
             if len(page) < _PAGE:
                 return rows
-
-    async def _read(
-        self,
-        method: str,
-        path: str,
-        *,
-        params: Mapping[str, str] | None = None,
-        body: object = None,
-        **absent: object,
-    ) -> Any:
-        answer = await self._send(method, path, params=params, body=body)
-        if answer.status == 404 and "absent" in absent:
-            return absent["absent"]
-        _raise_for(answer)
-        try:
-            return json.loads(answer.text)
-        except ValueError:
-            raise RetryLater(f"Conductor answered {method} {path} with something that is not JSON") from None
-
-    async def _send(
-        self, method: str, path: str, *, params: Mapping[str, str] | None = None, body: object = None
-    ) -> _Answer:
-        assert self._session is not None, "open the client with `async with`"
-        async with self._turns:
-            self.requests += 1
-            async with (
-                _translate_errors(self.url),
-                self._session.request(
-                    method, self.url + path, params=params, json=body if body is not None else None
-                ) as response,
-            ):
-                return _Answer(response.status, await response.text())
-
-
-def _raise_for(answer: _Answer) -> None:
-    """Translate a status once: what it means for whoever asked."""
-    if answer.status < 300:
-        return
-    error: type[PortError]
-    match answer.status:
-        case 404:
-            error = Gone
-        case 409:
-            error = Conflict
-        case 408 | 429:
-            error = RetryLater
-        case status if status < 500:
-            error = Refused
-        case _:
-            error = RetryLater
-    raise error(answer.words)
-
-
-@contextlib.asynccontextmanager
-async def _translate_errors(url: str) -> AsyncIterator[None]:
-    try:
-        yield
-    except aiohttp.ClientConnectorError as error:
-        raise NotSent(f"no connection to Conductor at {url}: {error.os_error.strerror or error}") from error
-    except TimeoutError as error:
-        raise RetryLater(f"Conductor at {url} did not answer in time") from error
-    except (aiohttp.ClientError, ConnectionError) as error:
-        raise RetryLater(f"Conductor at {url}: {type(error).__name__}: {error}") from error
 
 
 def _milliseconds(text: str) -> int:

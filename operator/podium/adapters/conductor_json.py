@@ -46,7 +46,18 @@ def parse_task(body: Json) -> TaskSeen:
         reason=body.get("reasonForIncompletion") or "",
         sub_workflow_id=body.get("subWorkflowId") or "",
         retried=bool(body.get("retried")),
+        scheduled_ms=int(body.get("scheduledTime") or 0),
+        update_ms=int(body.get("updateTime") or 0),
+        callback_s=int(body.get("callbackAfterSeconds") or 0),
+        response_timeout_s=int(body.get("responseTimeoutSeconds") or 0),
+        domain=body.get("domain") or "",
+        forked=_forked(body) if definition.get("type") == "FORK_JOIN_DYNAMIC" else (),
     )
+
+
+def _forked(body: Json) -> tuple[str, ...]:
+    made = (body.get("inputData") or {}).get("forkedTasks")
+    return tuple(str(ref) for ref in made) if isinstance(made, list) else ()
 
 
 def _is_system(definition: Json) -> bool:
