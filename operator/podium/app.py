@@ -21,12 +21,13 @@ from podium.adapters.events import EventRecorder
 from podium.adapters.kubernetes import KubernetesCluster, load_configuration
 from podium.adapters.metrics import Metrics
 from podium.core import runs, workflow
-from podium.core.definitions import Rules
+from podium.core.definitions import Isolation, Rules
 from podium.core.objects import WorkflowRun, is_finished, project_workflow, project_workflow_run
 from podium.gateway.site import Site, serve
 from podium.informers.handlers import connection_of
 from podium.informers.watching import watch
-from podium.ports import Json, Key, PortError
+from podium.ports import Conductor, Json, Key, PortError
+from podium.reconciler.connections import Connections, Link
 from podium.reconciler.lease import LeaderLease
 from podium.reconciler.loop import work
 from podium.reconciler.queue import KeyedQueue
@@ -97,12 +98,7 @@ class Operator:
         self._beat = time.monotonic()
         self._synced = False
         self._exit = 0
-        self.tracker = RunTracker(
-            conductor,
-            self._queue.add,
-            sweep_interval=settings.sweep_interval,
-            stranger=self._on_stranger,
-        )
+        self.connections = Connections(self._link(conductor, settings.isolation))
         self._uids: dict[str, Key] = {}
         self._cluster_id = ""
         self._reconcilers: dict[str, Callable[[Key], Awaitable[float | None]]] = {}
@@ -129,7 +125,7 @@ class Operator:
             await self._first("list the objects", self._resync, stop)
             jobs = {
                 "reconcile": work(self._queue, self._reconcilers, at_once=settings.reconcilers),
-                "tracker": self.tracker.run(),
+                "trackers": self.connections.run(),
                 "events": self._recorder.run(),
                 "resync": self._every(settings.resync_interval, self._resync),
                 "drift": self._every(settings.drift_interval, self._find_drift),
@@ -170,14 +166,12 @@ class Operator:
         deletion_timeout = timedelta(seconds=settings.deletion_timeout)
         run_reconciler = RunReconciler(
             self.cluster,
-            self.conductor,
+            self.connections,
             self._clock,
             self._recorder,
             self.store,
-            self.tracker,
             runs.Policy(
                 cluster_id=self._cluster_id,
-                isolated=settings.isolation == "Namespace",
                 unknown_start_wait=timedelta(seconds=settings.unknown_start_wait),
                 deletion_timeout=deletion_timeout,
             ),
@@ -187,14 +181,13 @@ class Operator:
         )
         self._workflows = WorkflowReconciler(
             self.cluster,
-            self.conductor,
+            self.connections,
             self._clock,
             self._recorder,
             self.store,
-            run_reconciler,
             workflow.Policy(
                 cluster_id=self._cluster_id,
-                rules=Rules(isolation=settings.isolation, allowed_names=frozenset(settings.allowed_names)),
+                rules=Rules(allowed_names=frozenset(settings.allowed_names)),
                 deletion_timeout=deletion_timeout,
             ),
             wake=self._queue.add,
@@ -208,6 +201,15 @@ class Operator:
         self.metrics.gauge("conductor_requests", "Requests to Conductor", lambda: self.conductor.requests)
         self.metrics.gauge("status_writes", "Writes to the API server", lambda: self.cluster.writes)
         self.metrics.gauge("active_runs", "Runs not yet finished", self._active_runs)
+
+    def _link(self, conductor: Conductor, isolation: Isolation) -> Link:
+        tracker = RunTracker(
+            conductor,
+            self._queue.add,
+            sweep_interval=self.settings.sweep_interval,
+            stranger=self._on_stranger,
+        )
+        return Link(conductor, tracker, isolation)
 
     def _measured(
         self, kind: str, reconcile: Callable[[Key], Awaitable[float | None]]
@@ -296,7 +298,7 @@ class Operator:
 
     def _on_notice(self, workflow_id: str, ended: bool) -> None:
         self.metrics.count("notices")
-        self.tracker.notice(workflow_id, ended=ended)
+        self.connections.notice(workflow_id, ended=ended)
 
     def _on_stranger(self, correlation_id: str, workflow_id: str) -> None:
         """A run that nobody watches moved: one of ours whose start was not recorded, perhaps."""
@@ -319,9 +321,12 @@ class Operator:
         self._uids = {run.uid: key for key, run in self.store.runs.items()}
         for item in self.store.runs.values():
             workflow_id = (item.status.get("conductor") or {}).get("workflowId")
-            if workflow_id and not is_finished(item):
-                self.tracker.watch(workflow_id, item.key)
-        self.tracker.refresh_all()
+            if not workflow_id or is_finished(item):
+                continue
+            link = self.connections.of_run(item, self.store.workflow_of(item))
+            if isinstance(link, Link):
+                link.tracker.watch(workflow_id, item.key)
+        self.connections.refresh_all()
 
     async def _find_drift(self) -> None:
         for key in await self._workflows.find_drift():

@@ -15,6 +15,7 @@ from podium.api.v1alpha1.workflow_run import FINISHED
 from podium.core.objects import project_workflow, project_workflow_run
 from podium.core.runs import Policy
 from podium.ports import Conflict, Json, Key, PortError, RunSeen
+from podium.reconciler.connections import Connections, Link
 from podium.reconciler.runs import RunReconciler
 from podium.reconciler.store import Store
 from support.fakes import (
@@ -94,11 +95,10 @@ class World:
         self.tracker = FakeTracker(self.conductor)
         self.reconciler = RunReconciler(
             self.cluster,
-            self.conductor,
+            Connections(Link(self.conductor, self.tracker)),  # type: ignore[arg-type]
             self.clock,
             self.recorder,
             self.store,
-            self.tracker,  # type: ignore[arg-type]
             Policy(CLUSTER, unknown_start_wait=timedelta(seconds=self.wait)),
             status_interval=1.0,
             crash=self._crash,

@@ -200,7 +200,7 @@ def test_the_order_of_a_start_is_finalizer_definition_intent_start() -> None:
 
 
 def test_without_isolation_any_worker_may_take_the_tasks() -> None:
-    seen = replace(starting(), intent_fresh=True, policy=Policy("cluster", isolated=False))
+    seen = replace(starting(), intent_fresh=True, isolated=False)
     effect = decide_run(seen, NOW)
     assert isinstance(effect, do.Start)
     assert effect.request.task_to_domain is None

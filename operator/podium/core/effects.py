@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Literal
 
-from podium.api.v1alpha1.reasons import EventReason
+from podium.api.v1alpha1.reasons import EventReason, Reason
 from podium.core.conditions import Word
 from podium.ports import Json, StartRequest
 
@@ -14,6 +14,10 @@ class Unknown:
     """A look at the world that failed; decisions treat it as a value, never as absence."""
 
     error: str
+    reason: Reason = "ConductorUnavailable"
+    """What conditions say of it."""
+    stalled: bool = False
+    """Nobody but the user can change that."""
 
 
 @dataclass(frozen=True)
@@ -127,16 +131,7 @@ class Report:
     """False: it may wait and share a write with what comes within the next second."""
 
 
-WorkflowEffect = SetFinalizers | PutTaskDefinition | PutDefinition | DeleteDefinition | Report
-RunEffect = (
-    SetFinalizers
-    | WriteIntent
-    | FetchDefinition
-    | LookUp
-    | ReadRun
-    | Start
-    | Pause
-    | Resume
-    | Terminate
-    | Report
-)
+DefinitionEffect = PutTaskDefinition | PutDefinition | DeleteDefinition
+WorkflowEffect = SetFinalizers | DefinitionEffect | Report
+ConductorEffect = FetchDefinition | LookUp | ReadRun | Start | Pause | Resume | Terminate
+RunEffect = SetFinalizers | WriteIntent | ConductorEffect | Report

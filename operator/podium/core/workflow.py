@@ -91,7 +91,8 @@ def decide_workflow(seen: Seen, now: datetime) -> WorkflowEffect:
         return do.SetFinalizers((*workflow.finalizers, FINALIZER))
     for look in (seen.definitions, seen.registered_types):
         if isinstance(look, Unknown):
-            return _report(seen, reconciling("ConductorUnavailable", look.error), again=_WAIT_FOR_CONDUCTOR)
+            words = stalled if look.stalled else reconciling
+            return _report(seen, words(look.reason, look.error), again=_WAIT_FOR_CONDUCTOR)
     assert not isinstance(seen.definitions, Unknown)
     return _register(seen, now, compiled, seen.definitions)
 

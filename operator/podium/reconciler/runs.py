@@ -1,18 +1,15 @@
 """One pass over a WorkflowRun: look, decide, do, until the decision is a report; then one status write."""
 
 import logging
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from podium.core import effects as do
-from podium.core.effects import Report, RunEffect, Unknown
+from podium.core.effects import ConductorEffect, Report, RunEffect, Unknown
 from podium.core.objects import WorkflowRun, is_finished, project_workflow_run
-from podium.core.ownership import podium_metadata
 from podium.core.runs import (
-    DefinitionFacts,
     Policy,
     Seen,
     StartOutcome,
@@ -23,7 +20,6 @@ from podium.core.runs import (
 from podium.ports import (
     Clock,
     Cluster,
-    Conductor,
     Conflict,
     Gone,
     Json,
@@ -34,13 +30,12 @@ from podium.ports import (
     Recorder,
     Refused,
 )
+from podium.reconciler.connections import Connections, Link, usable
 from podium.reconciler.store import Store
-from podium.reconciler.tracker import RunTracker
 
 log = logging.getLogger(__name__)
 
 _MOST_EFFECTS = 20
-_MOST_DEFINITIONS = 2_000
 # Part of the status interval in which changes are gathered before they are written.
 _GATHER = 0.4
 
@@ -50,6 +45,8 @@ class _Memory:
     """What is known of a run beyond its status, until the status says it."""
 
     uid: str
+    link: Link | Unknown
+    """Its Conductor, in this pass."""
     started_id: str = ""
     written: datetime | None = None
     changed: datetime | None = None
@@ -62,11 +59,10 @@ class RunReconciler:
     def __init__(
         self,
         cluster: Cluster,
-        conductor: Conductor,
+        connections: Connections,
         clock: Clock,
         recorder: Recorder,
         store: Store,
-        tracker: RunTracker,
         policy: Policy,
         *,
         status_interval: float,
@@ -78,30 +74,15 @@ class RunReconciler:
         `crash(point)`: called at every boundary of an effect; tests throw there.
         """
         self._cluster = cluster
-        self._conductor = conductor
+        self._connections = connections
         self._clock = clock
         self._recorder = recorder
         self._store = store
-        self._tracker = tracker
         self._policy = policy
         self._status_interval = status_interval
         self._on_phase = on_phase
         self._crash = crash
         self._memory: dict[Key, _Memory] = {}
-        self._definitions: OrderedDict[tuple[str, int], DefinitionFacts] = OrderedDict()
-
-    def learn_definition(self, definition: Json) -> None:
-        """A registered version; versions never change their meaning, so this may be kept."""
-        key = (definition["name"], int(definition["version"]))
-        mark = podium_metadata(definition)
-        self._definitions[key] = DefinitionFacts(key[1], mark.get("inputSchema"), mark.get("inputDefaults"))
-        self._definitions.move_to_end(key)
-        while len(self._definitions) > _MOST_DEFINITIONS:
-            self._definitions.popitem(last=False)
-
-    def forget_definition(self, name: str, version: int) -> None:
-        """It was removed, or altered outside."""
-        self._definitions.pop((name, version), None)
 
     async def reconcile(self, key: Key) -> float | None:
         """One pass; seconds until the next one is wanted, if any. Raises PortError to be tried again."""
@@ -124,23 +105,22 @@ class RunReconciler:
 
     def _look(self, run: WorkflowRun, memory: _Memory) -> Seen:
         workflow_id = (run.status.get("conductor") or {}).get("workflowId") or memory.started_id
-        view: Any = None
-        if workflow_id:
-            self._tracker.watch(workflow_id, run.key)
-            view = self._tracker.view(workflow_id)
         outcome = StartOutcome("Started", memory.started_id) if memory.started_id else None
-        return Seen(
-            run=run,
-            workflow=self._workflow_facts(run),
-            policy=self._policy,
-            conductor=view,
-            outcome=outcome,
-        )
+        seen = Seen(run=run, workflow=self._workflow_facts(run), policy=self._policy, outcome=outcome)
+        link = memory.link
+        if isinstance(link, Unknown):
+            # Whatever would be asked of it cannot be known; what is over needs nothing of it.
+            unseen = None if is_finished(run) else link
+            return replace(seen, conductor=unseen, definition=link, lookup=link, fresh=True)
+        seen = replace(seen, isolated=link.isolated)
+        if not workflow_id:
+            return seen
+        link.tracker.watch(workflow_id, run.key)
+        view: Any = link.tracker.view(workflow_id)
+        return replace(seen, conductor=view)
 
     def _workflow_facts(self, run: WorkflowRun) -> WorkflowFacts | None:
-        if run.spec is None:
-            return None
-        workflow = self._store.workflows.get(Key("Workflow", run.key.namespace, run.spec.workflow))
+        workflow = self._store.workflow_of(run)
         if workflow is None or workflow.deleting_since is not None or workflow.spec is None:
             return None
         conductor = workflow.status.get("conductor") or {}
@@ -154,11 +134,12 @@ class RunReconciler:
             version=conductor.get("version") if usable else None,
             suspended=workflow.spec.suspend,
             problem=ready.get("message", "") if ready.get("status") == "False" and current else "",
+            connection=workflow.spec.connection,
         )
 
     # --- doing ---------------------------------------------------------------------------------------
 
-    async def _carry_out(self, seen: Seen, effect: RunEffect, memory: _Memory) -> Seen:  # noqa: C901
+    async def _carry_out(self, seen: Seen, effect: RunEffect, memory: _Memory) -> Seen:
         run = seen.run
         match effect:
             case do.SetFinalizers(finalizers):
@@ -172,19 +153,27 @@ class RunReconciler:
                 )
                 memory.written = self._clock.now()
                 return replace(seen, run=self._keep(body), intent_fresh=True, lookup=None, outcome=None)
+            case Report():
+                raise AssertionError("a report is not carried out")
+            case _:
+                return await self._ask(seen, effect, memory, usable(memory.link))
+
+    async def _ask(self, seen: Seen, effect: ConductorEffect, memory: _Memory, link: Link) -> Seen:
+        run = seen.run
+        match effect:
             case do.FetchDefinition(name, version):
-                return replace(seen, definition=await self._definition(name, version))
+                return replace(seen, definition=await self._definition(link, name, version))
             case do.LookUp(name, correlation_id):
                 try:
-                    found = await self._conductor.find_runs(name, correlation_id)
+                    found = await link.conductor.find_runs(name, correlation_id)
                 except PortError as error:
                     return replace(seen, lookup=Unknown(str(error)))
                 return replace(seen, lookup=tuple(found))
             case do.ReadRun(workflow_id):
-                return await self._read(seen, workflow_id)
+                return await self._read(seen, link, workflow_id)
             case do.Start(request):
                 try:
-                    workflow_id = await self._conductor.start(request)
+                    workflow_id = await link.conductor.start(request)
                 except NotSent as error:
                     return replace(seen, intent_fresh=False, outcome=StartOutcome("NotSent", "", str(error)))
                 except OutcomeUnknown as error:
@@ -193,12 +182,12 @@ class RunReconciler:
                     return replace(seen, intent_fresh=False, outcome=StartOutcome("Refused", "", str(error)))
                 self._crash("after Start was answered")
                 memory.started_id = workflow_id
-                self._tracker.watch(workflow_id, run.key)
+                link.tracker.watch(workflow_id, run.key)
                 return replace(seen, intent_fresh=False, outcome=StartOutcome("Started", workflow_id))
             case do.Pause(workflow_id):
-                return await self._change(seen, effect, workflow_id, self._conductor.pause(workflow_id))
+                return await self._change(seen, link, effect, workflow_id, link.conductor.pause(workflow_id))
             case do.Resume(workflow_id):
-                return await self._change(seen, effect, workflow_id, self._conductor.resume(workflow_id))
+                return await self._change(seen, link, effect, workflow_id, link.conductor.resume(workflow_id))
             case do.Terminate(workflow_id, reason, duplicate):
                 if duplicate:
                     log.warning("%s: ending %s, a duplicate", run.key, workflow_id)
@@ -207,12 +196,10 @@ class RunReconciler:
                     )
                     self._recorder.count("duplicate_runs")
                 return await self._change(
-                    seen, effect, workflow_id, self._conductor.terminate(workflow_id, reason)
+                    seen, link, effect, workflow_id, link.conductor.terminate(workflow_id, reason)
                 )
-            case Report():
-                raise AssertionError("a report is not carried out")
 
-    async def _change(self, seen: Seen, effect: RunEffect, workflow_id: str, call: Any) -> Seen:
+    async def _change(self, seen: Seen, link: Link, effect: RunEffect, workflow_id: str, call: Any) -> Seen:
         name = type(effect).__name__
         done = seen.done | {name, f"{name} {workflow_id}"}
         try:
@@ -224,30 +211,29 @@ class RunReconciler:
         if (seen.run.status.get("conductor") or {}).get("workflowId") != workflow_id:
             return replace(seen, done=done)  # a duplicate, or one that is not recorded
         self._crash(f"after {name} was answered")
-        return await self._read(replace(seen, done=done), workflow_id)
+        return await self._read(replace(seen, done=done), link, workflow_id)
 
-    async def _read(self, seen: Seen, workflow_id: str) -> Seen:
+    async def _read(self, seen: Seen, link: Link, workflow_id: str) -> Seen:
         try:
-            views = await self._conductor.get_runs([workflow_id])
+            views = await link.conductor.get_runs([workflow_id])
         except PortError as error:
             return replace(seen, conductor=Unknown(str(error)), fresh=True)
         if workflow_id not in views:
             return replace(seen, conductor=Unknown("Conductor cannot read the run"), fresh=True)
         view = views[workflow_id]
-        self._tracker.put(workflow_id, view)
+        link.tracker.put(workflow_id, view)
         return replace(seen, conductor=view or "Absent", fresh=True)
 
-    async def _definition(self, name: str, version: int) -> Any:
-        if found := self._definitions.get((name, version)):
+    async def _definition(self, link: Link, name: str, version: int) -> Any:
+        if found := link.definitions.get(name, version):
             return found
         try:
-            definition = await self._conductor.get_definition(name, version)
+            definition = await link.conductor.get_definition(name, version)
         except PortError as error:
             return Unknown(str(error))
         if definition is None:
             return "Absent"
-        self.learn_definition(definition)
-        return self._definitions[name, version]
+        return link.definitions.learn(definition)
 
     # --- reporting -----------------------------------------------------------------------------------
 
@@ -298,8 +284,8 @@ class RunReconciler:
         workflow_id = (run.status.get("conductor") or {}).get("workflowId")
         if workflow_id and workflow_id == memory.started_id:
             memory.started_id = ""
-        if workflow_id and is_finished(run):
-            self._tracker.settle(workflow_id)
+        if workflow_id and is_finished(run) and isinstance(memory.link, Link):
+            memory.link.tracker.settle(workflow_id)
 
     def _keep(self, body: Json) -> WorkflowRun:
         run = project_workflow_run(body)
@@ -310,14 +296,16 @@ class RunReconciler:
         return run
 
     def _remember(self, run: WorkflowRun) -> _Memory:
+        link = self._connections.of_run(run, self._store.workflow_of(run))
         memory = self._memory.get(run.key)
         if memory is None or memory.uid != run.uid:
-            memory = self._memory[run.key] = _Memory(run.uid)
+            memory = self._memory[run.key] = _Memory(run.uid, link)
+        memory.link = link
         return memory
 
     def _forget(self, key: Key) -> None:
         self._memory.pop(key, None)
-        self._tracker.forget_key(key)
+        self._connections.forget_run(key)
 
 
 def _means_the_same(status: Json, before: Json) -> bool:

@@ -45,6 +45,12 @@ class Store:
         if run is not None and run.spec is not None:
             self._runs_of[key.namespace, run.spec.workflow].discard(key)
 
+    def workflow_of(self, run: WorkflowRun) -> Workflow | None:
+        """The Workflow that a run names, if it is in the cluster."""
+        if run.spec is None:
+            return None
+        return self.workflows.get(Key("Workflow", run.key.namespace, run.spec.workflow))
+
     def runs_of(self, namespace: str, workflow: str) -> Iterable[WorkflowRun]:
         """The runs of a workflow that are in the cluster."""
         return [self.runs[key] for key in self._runs_of.get((namespace, workflow), ()) if key in self.runs]

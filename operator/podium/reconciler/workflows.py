@@ -1,5 +1,6 @@
 """One pass over a Workflow: look, decide, do, until the decision is a report; then one status write."""
 
+import asyncio
 import logging
 from collections import defaultdict
 from collections.abc import Callable
@@ -7,14 +8,13 @@ from dataclasses import replace
 from datetime import datetime
 
 from podium.core import effects as do
-from podium.core.definitions import conductor_name
-from podium.core.effects import Report, Unknown, WorkflowEffect
+from podium.core.definitions import Isolation, conductor_name
+from podium.core.effects import DefinitionEffect, Report, Unknown, WorkflowEffect
 from podium.core.objects import Workflow, project_workflow
 from podium.core.workflow import Policy, Seen, decide_workflow, report_conditions
 from podium.ports import (
     Clock,
     Cluster,
-    Conductor,
     Gone,
     Json,
     Key,
@@ -23,7 +23,7 @@ from podium.ports import (
     Recorder,
     Refused,
 )
-from podium.reconciler.runs import RunReconciler
+from podium.reconciler.connections import Connections, Link, usable
 from podium.reconciler.store import Store
 
 log = logging.getLogger(__name__)
@@ -38,11 +38,10 @@ class WorkflowReconciler:
     def __init__(
         self,
         cluster: Cluster,
-        conductor: Conductor,
+        connections: Connections,
         clock: Clock,
         recorder: Recorder,
         store: Store,
-        runs: RunReconciler,
         policy: Policy,
         *,
         wake: Callable[[Key], None],
@@ -50,17 +49,14 @@ class WorkflowReconciler:
     ) -> None:
         """`wake(key)`: have a run looked at, because its Workflow changed."""
         self._cluster = cluster
-        self._conductor = conductor
+        self._connections = connections
         self._clock = clock
         self._recorder = recorder
         self._store = store
-        self._runs = runs
         self._policy = policy
         self._wake = wake
         self._status_interval = status_interval
         self._written: dict[Key, datetime] = {}
-        self._checked: dict[str, frozenset[tuple[int, int]]] = {}
-        self._pollers: tuple[datetime, tuple[Polled, ...] | Unknown] | None = None
 
     async def reconcile(self, key: Key) -> float | None:
         """One pass; seconds until the next one is wanted, if any. Raises PortError to be tried again."""
@@ -68,40 +64,56 @@ class WorkflowReconciler:
         if workflow is None:
             self._written.pop(key, None)
             return None
-        seen = await self._look(workflow)
+        link = self._connections.of_workflow(workflow)
+        seen = await self._look(workflow, link)
         for _ in range(_MOST_EFFECTS):
             effect = decide_workflow(seen, self._clock.now())
             if isinstance(effect, Report):
                 return await self._report(seen, effect)
-            seen = await self._carry_out(seen, effect)
+            seen = await self._carry_out(seen, effect, link)
         raise RuntimeError(f"{key}: no report after {_MOST_EFFECTS} effects")
 
     async def find_drift(self) -> list[Key]:
-        """Workflows whose definitions in Conductor are not those that were checked last: one request.
+        """Workflows whose definitions are not those that were checked last: one request to each Conductor.
 
         A pass over what is returned checks them; a change after this look has another stamp, and is
         returned by the next one.
         """
+        looks = await asyncio.gather(*(self._find_drift_of(link) for link in self._connections.links()))
+        return [key for moved in looks for key in moved]
+
+    async def _find_drift_of(self, link: Link) -> list[Key]:
         stamps: defaultdict[str, set[tuple[int, int]]] = defaultdict(set)
-        for (name, version), at in (await self._conductor.list_definition_stamps()).items():
+        try:
+            listed = await link.conductor.list_definition_stamps()
+        except PortError as error:
+            log.warning("cannot look for altered definitions: %s", error)
+            return []
+        for (name, version), at in listed.items():
             stamps[name].add((version, at))
         moved = []
         for key, workflow in self._store.workflows.items():
+            if self._connections.of_workflow(workflow) is not link:
+                continue
             known = workflow.status.get("conductor") or {}
             name = str(known.get("name", ""))
             if not name or workflow.deleting_since is not None:
                 continue
             found = frozenset(stamps.get(name, ()))
             here = {version for version, _ in found}
-            if found == self._checked.get(name) and known.get("version") in here:
+            if found == link.checked.get(name) and known.get("version") in here:
                 continue
             for version in here | {known["version"]}:
-                self._runs.forget_definition(name, version)
-            self._checked[name] = found
+                link.definitions.forget(name, version)
+            link.checked[name] = found
             moved.append(key)
         return moved
 
-    async def _look(self, workflow: Workflow) -> Seen:
+    async def _look(self, workflow: Workflow, link: Link | Unknown) -> Seen:
+        tally = self._store.tally(workflow.key.namespace, workflow.key.name)
+        if isinstance(link, Unknown):
+            # How strict its Conductor is cannot be known: only what is wrong everywhere is told.
+            return Seen(workflow, self._policy_of("Shared"), link, link, link, tally)
         definitions: tuple[Json, ...] | Unknown = ()
         registered: frozenset[str] | Unknown = frozenset()
         known_name = (workflow.status.get("conductor") or {}).get("name")
@@ -112,30 +124,33 @@ class WorkflowReconciler:
                 else str(known_name)
             )
             try:
-                definitions = tuple(await self._conductor.get_definitions(name))
+                definitions = tuple(await link.conductor.get_definitions(name))
                 if workflow.deleting_since is None:
-                    registered = await self._conductor.list_task_types()
+                    registered = await link.conductor.list_task_types()
             except PortError as error:
                 definitions = registered = Unknown(str(error))
         return Seen(
             workflow=workflow,
-            policy=self._policy,
+            policy=self._policy_of(link.isolation),
             definitions=definitions,
             registered_types=registered,
-            pollers=await self._look_at_pollers(),
-            runs=self._store.tally(workflow.key.namespace, workflow.key.name),
+            pollers=await self._look_at_pollers(link),
+            runs=tally,
         )
 
-    async def _look_at_pollers(self) -> tuple[Polled, ...] | Unknown:
-        now = self._clock.now()
-        if self._pollers is None or (now - self._pollers[0]).total_seconds() > _POLLERS_FRESH_FOR:
-            try:
-                self._pollers = (now, await self._conductor.list_pollers())
-            except PortError as error:
-                self._pollers = (now, Unknown(str(error)))
-        return self._pollers[1]
+    def _policy_of(self, isolation: Isolation) -> Policy:
+        return replace(self._policy, rules=replace(self._policy.rules, isolation=isolation))
 
-    async def _carry_out(self, seen: Seen, effect: WorkflowEffect) -> Seen:
+    async def _look_at_pollers(self, link: Link) -> tuple[Polled, ...] | Unknown:
+        now = self._clock.now()
+        if link.pollers is None or (now - link.pollers[0]).total_seconds() > _POLLERS_FRESH_FOR:
+            try:
+                link.pollers = (now, await link.conductor.list_pollers())
+            except PortError as error:
+                link.pollers = (now, Unknown(str(error)))
+        return link.pollers[1]
+
+    async def _carry_out(self, seen: Seen, effect: WorkflowEffect, link: Link | Unknown) -> Seen:
         key = seen.workflow.key
         match effect:
             case do.SetFinalizers(finalizers):
@@ -143,18 +158,26 @@ class WorkflowReconciler:
                     key, finalizers, resource_version=seen.workflow.resource_version
                 )
                 return replace(seen, workflow=self._keep(body))
+            case Report():
+                raise AssertionError("a report is not carried out")
+            case _:
+                return await self._ask(seen, effect, usable(link))
+
+    async def _ask(self, seen: Seen, effect: DefinitionEffect, link: Link) -> Seen:
+        key = seen.workflow.key
+        match effect:
             case do.PutTaskDefinition(definition):
                 return await self._try(
-                    seen, f"task {definition['name']}", self._conductor.put_task_definition(definition)
+                    seen, f"task {definition['name']}", link.conductor.put_task_definition(definition)
                 )
             case do.PutDefinition(definition):
                 log.info("%s: registering %s version %s", key, definition["name"], definition["version"])
                 after = await self._try(
-                    seen, f"definition {definition['version']}", self._conductor.put_definition(definition)
+                    seen, f"definition {definition['version']}", link.conductor.put_definition(definition)
                 )
                 if after.failure or after.refusal:
                     return after
-                self._runs.learn_definition(definition)
+                link.definitions.learn(definition)
                 others = tuple(
                     item
                     for item in (seen.definitions if not isinstance(seen.definitions, Unknown) else ())
@@ -162,12 +185,10 @@ class WorkflowReconciler:
                 )
                 return replace(after, definitions=(*others, definition))
             case do.DeleteDefinition(name, version):
-                self._runs.forget_definition(name, version)
+                link.definitions.forget(name, version)
                 return await self._try(
-                    seen, f"delete {version}", self._conductor.delete_definition(name, version)
+                    seen, f"delete {version}", link.conductor.delete_definition(name, version)
                 )
-            case Report():
-                raise AssertionError("a report is not carried out")
 
     async def _try(self, seen: Seen, what: str, call: object) -> Seen:
         done = seen.done | {what}

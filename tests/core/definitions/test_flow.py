@@ -113,10 +113,8 @@ def test_what_later_versions_will_do_is_said() -> None:
         flow=flow(("a", {})),
         schedules=[{"name": "nightly", "cron": "0 2 * * *"}],
         runHistory={"ttlAfterFinished": "1h"},
-        connection="other",
     )
     assert [item.path for item in found] == [
         "spec.schedules",
         "spec.runHistory.ttlAfterFinished",
-        "spec.connection",
     ]

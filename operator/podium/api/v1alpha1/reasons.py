@@ -17,6 +17,7 @@ ConditionType = Literal[
 
 Reason = Literal[
     "ConductorUnavailable",
+    "ConnectionNotFound",
     "DefinitionMissing",
     "Deleting",
     "Failed",

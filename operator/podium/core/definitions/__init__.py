@@ -1,7 +1,7 @@
 """What people write (flow, graph, state machine, native) → a Conductor definition; and lint."""
 
 from podium.core.definitions.findings import Finding, InvalidWorkflow, nearest
-from podium.core.definitions.names import Rules, conductor_name
+from podium.core.definitions.names import Isolation, Rules, conductor_name
 from podium.core.definitions.revision import hash_definition, same_definition
 from podium.core.definitions.workflow import Compiled, compile_workflow, lint_workflow
 
@@ -9,6 +9,7 @@ __all__ = [
     "Compiled",
     "Finding",
     "InvalidWorkflow",
+    "Isolation",
     "Rules",
     "compile_workflow",
     "conductor_name",

@@ -16,11 +16,14 @@ from podium.core.definitions.vocabulary import SYSTEM_TASK_TYPES
 RESERVED_REFS = frozenset({"workflow", "CPEWF_TASK_ID", "NETFLIX_ENV", "NETFLIX_STACK"})
 
 
+Isolation = Literal["Namespace", "Shared"]
+
+
 @dataclass(frozen=True)
 class Rules:
     """The operator's settings that decide what a manifest may say."""
 
-    isolation: Literal["Namespace", "Shared"] = "Namespace"
+    isolation: Isolation = "Namespace"
     allowed_names: frozenset[str] = frozenset()
     """Names in Conductor that manifests may adopt or refer to, besides those of their namespace."""
 

@@ -161,8 +161,6 @@ def _warn_about_unused(spec: WorkflowSpec, report: Report) -> None:
         report.warning("spec.schedules", later, "start runs with a CronJob for now")
     if spec.run_history.ttl_after_finished is not None:
         report.warning("spec.runHistory.ttlAfterFinished", later, "delete finished runs yourself for now")
-    if spec.connection is not None:
-        report.warning("spec.connection", later, "the operator's own Conductor is used")
 
 
 def _finish(

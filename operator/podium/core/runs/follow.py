@@ -45,7 +45,7 @@ def follow(seen: Seen, now: datetime) -> RunEffect:
                     urgent=False,
                 )
             return do.ReadRun(workflow_id)
-        case Unknown(error):
+        case Unknown(error, reason):
             if run.status.get("phase") in FINISHED:
                 return Report(run.status, words_of(run), requeue_after=WAIT_FOR_CONDUCTOR)
             kept = dict(run.status) | {"conductor": conductor}
@@ -54,7 +54,7 @@ def follow(seen: Seen, now: datetime) -> RunEffect:
                 kept["phase"] = "Running"
             return Report(
                 kept,
-                active_words("ConductorUnavailable", error),
+                active_words(reason, error),
                 requeue_after=WAIT_FOR_CONDUCTOR,
             )
         case "Absent":

@@ -23,6 +23,8 @@ class WorkflowFacts:
     suspended: bool
     problem: str = ""
     """Why it cannot be used, if it cannot."""
+    connection: str | None = None
+    """The ConductorConnection that new runs go through; None: the operator's own."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,6 @@ class Policy:
     """The operator's settings that decide."""
 
     cluster_id: str
-    isolated: bool = True
     unknown_start_wait: timedelta = timedelta(seconds=90)
     deletion_timeout: timedelta = timedelta(seconds=120)
 
@@ -70,5 +71,7 @@ class Seen:
     """`conductor` was read in this pass."""
     done: frozenset[str] = frozenset()
     """Names of effects carried out in this pass, so that none is asked for twice."""
+    isolated: bool = True
+    """Whether its tasks go to the domain of its namespace: its Conductor's setting."""
     failure: str = ""
     """Why the last effect (pause, resume, terminate) could not be carried out."""

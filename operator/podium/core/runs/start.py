@@ -55,8 +55,8 @@ def begin(seen: Seen, now: datetime) -> RunEffect:
     match seen.definition:
         case None:
             return do.FetchDefinition(workflow.conductor_name, version)
-        case Unknown(error):
-            return wait(seen, now, "ConductorUnavailable", error, again=WAIT_FOR_CONDUCTOR)
+        case Unknown(error, reason):
+            return wait(seen, now, reason, error, again=WAIT_FOR_CONDUCTOR)
         case "Absent":
             return _without_version(seen, now, workflow.conductor_name, version)
         case DefinitionFacts() as definition:
@@ -64,7 +64,7 @@ def begin(seen: Seen, now: datetime) -> RunEffect:
                 resolve_input(run.spec.input, definition.input_defaults, definition.input_schema)
             except InvalidInput as error:
                 return finish_unstarted(seen, now, "Failed", "InvalidInput", str(error))
-    return _intend(seen, now, workflow.conductor_name, version, attempt=1)
+    return _intend(seen, now, workflow.conductor_name, version, workflow.connection, attempt=1)
 
 
 def _blocked(seen: Seen, now: datetime) -> Report | None:
@@ -77,6 +77,8 @@ def _blocked(seen: Seen, now: datetime) -> Report | None:
         return wait(seen, now, "Paused", "set desiredState to Running to start it")
     if workflow.suspended:
         return wait(seen, now, "WorkflowSuspended", f"Workflow {spec.workflow} is suspended")
+    if isinstance(seen.definition, Unknown):
+        return wait(seen, now, seen.definition.reason, seen.definition.error, again=WAIT_FOR_CONDUCTOR)
     if workflow.version is None:
         reason = workflow.problem or "it is not registered in Conductor yet"
         return wait(seen, now, "WorkflowNotReady", f"Workflow {spec.workflow}: {reason}")
@@ -92,10 +94,13 @@ def _without_version(seen: Seen, now: datetime, name: str, version: int) -> Repo
     return wait(seen, now, "WorkflowNotReady", f"version {version} is being restored", again=LOOK_AGAIN)
 
 
-def _intend(seen: Seen, now: datetime, name: str, version: int, attempt: int) -> do.WriteIntent:
+def _intend(
+    seen: Seen, now: datetime, name: str, version: int, connection: str | None, attempt: int
+) -> do.WriteIntent:
     status = base_status(seen.run, now)
     status["phase"] = "Starting"
     status["conductor"] = {
+        **({"connection": connection} if connection else {}),
         "name": name,
         "version": version,
         "correlationId": f"{seen.policy.cluster_id}.{seen.run.uid}",
@@ -127,8 +132,8 @@ def continue_start(seen: Seen, now: datetime) -> RunEffect:
     match seen.lookup:
         case None:
             return do.LookUp(conductor["name"], conductor["correlationId"])
-        case Unknown(error):
-            return starting(seen, now, "ConductorUnavailable", error, again=WAIT_FOR_CONDUCTOR)
+        case Unknown(error, reason):
+            return starting(seen, now, reason, error, again=WAIT_FOR_CONDUCTOR)
         case (first, *duplicates):
             for duplicate in duplicates:
                 if f"Terminate {duplicate.workflow_id}" not in seen.done and not has_ended(duplicate):
@@ -147,7 +152,14 @@ def continue_start(seen: Seen, now: datetime) -> RunEffect:
         )
     if run.spec and run.spec.desired_state == "Terminated":
         return finish_unstarted(seen, now, "Terminated", "Terminated", "terminated before it was started")
-    return _intend(seen, now, conductor["name"], conductor["version"], conductor.get("attempt", 1) + 1)
+    return _intend(
+        seen,
+        now,
+        conductor["name"],
+        conductor["version"],
+        conductor.get("connection"),
+        attempt=conductor.get("attempt", 1) + 1,
+    )
 
 
 def _start(seen: Seen, now: datetime) -> RunEffect:
@@ -159,8 +171,8 @@ def _start(seen: Seen, now: datetime) -> RunEffect:
             return do.FetchDefinition(conductor["name"], conductor["version"])
         case DefinitionFacts() as definition:
             pass
-        case Unknown(error):
-            return starting(seen, now, "ConductorUnavailable", error, again=WAIT_FOR_CONDUCTOR)
+        case Unknown(error, reason):
+            return starting(seen, now, reason, error, again=WAIT_FOR_CONDUCTOR)
         case "Absent":
             return starting(
                 seen, now, "DefinitionMissing", "the pinned version is gone from Conductor", LOOK_AGAIN
@@ -176,7 +188,7 @@ def _start(seen: Seen, now: datetime) -> RunEffect:
             correlation_id=conductor["correlationId"],
             input=resolved,
             priority=run.spec.priority,
-            task_to_domain={"*": run.key.namespace} if seen.policy.isolated else None,
+            task_to_domain={"*": run.key.namespace} if seen.isolated else None,
         )
     )
 
