@@ -136,6 +136,8 @@ class TaskSeen:
     """Seconds after its last change before which nobody gets it: a retry's delay, a worker's call-back."""
     response_timeout_s: int = 0
     domain: str = ""
+    timed: bool = False
+    """A WAIT that ends by itself."""
     forked: tuple[str, ...] = ()
     """Of a dynamic fork: the reference names of the tasks that it made."""
 
@@ -153,6 +155,8 @@ class RunSeen:
     start_ms: int = 0
     end_ms: int = 0
     update_ms: int = 0
+    retried_ms: int = 0
+    """When it was retried last."""
     reason: str = ""
     output: Json | None = None
     tasks: tuple[TaskSeen, ...] = ()

@@ -95,7 +95,17 @@ def status_of(seen: RunSeen) -> Json:
             "status": {"phase": "Running", "conductor": conductor},
         }
     )
-    decided = Seen(run, None, Policy("c"), conductor=seen, fresh=True)
+    children = frozenset(task.sub_workflow_id for task in seen.tasks)
+    decided = Seen(
+        run,
+        None,
+        Policy("c"),
+        conductor=seen,
+        fresh=True,
+        pollers=(),
+        done=frozenset({"Nudge"}),
+        read_children=children,
+    )
     report = decide_run(decided, NOW)
     assert isinstance(report, Report)
     return report_conditions(decided, report, NOW)

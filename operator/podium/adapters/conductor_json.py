@@ -20,6 +20,7 @@ def parse_run(body: Json) -> RunSeen:
         start_ms=int(body.get("startTime") or 0),
         end_ms=int(body.get("endTime") or 0),
         update_ms=int(body.get("updateTime") or body.get("updatedTime") or 0),
+        retried_ms=int(body.get("lastRetriedTime") or 0),
         reason=body.get("reasonForIncompletion") or "",
         output=body.get("output") or None,
         tasks=tuple(parse_task(task) for task in body.get("tasks") or ()),
@@ -51,6 +52,7 @@ def parse_task(body: Json) -> TaskSeen:
         callback_s=int(body.get("callbackAfterSeconds") or 0),
         response_timeout_s=int(body.get("responseTimeoutSeconds") or 0),
         domain=body.get("domain") or "",
+        timed=any((body.get("inputData") or {}).get(name) for name in ("duration", "until")),
         forked=_forked(body) if definition.get("type") == "FORK_JOIN_DYNAMIC" else (),
     )
 

@@ -6,7 +6,7 @@ from typing import Literal
 
 from podium.api.v1alpha1.reasons import EventReason, Reason
 from podium.core.conditions import Word
-from podium.ports import Json, StartRequest
+from podium.ports import Json, StartRequest, TaskAnswer
 
 
 @dataclass(frozen=True)
@@ -89,6 +89,18 @@ class ReadRun:
 
 
 @dataclass(frozen=True)
+class ReadChildren:
+    """Read the runs of sub-workflows anew."""
+
+    workflow_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ReadPollers:
+    """Read who polls: it tells why a task waits."""
+
+
+@dataclass(frozen=True)
 class Start:
     """Start the run. Only ever behind a WriteIntent of the same pass."""
 
@@ -119,6 +131,54 @@ class Terminate:
 
 
 @dataclass(frozen=True)
+class Retry:
+    """Run what failed once more. As the next three: only ever behind a WriteIntent of the same pass."""
+
+    workflow_id: str
+    resume_children: bool
+
+
+@dataclass(frozen=True)
+class Restart:
+    """Begin an ended run anew."""
+
+    workflow_id: str
+
+
+@dataclass(frozen=True)
+class Rerun:
+    """Run an ended run again from a task on."""
+
+    workflow_id: str
+    task_id: str
+    input: Json | None
+
+
+@dataclass(frozen=True)
+class Skip:
+    """Leave out a task that has not begun."""
+
+    workflow_id: str
+    ref: str
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Tell a waiting task what a person decided. Conductor takes the first answer, and no other."""
+
+    answer: TaskAnswer
+    task: str
+    """As people name it."""
+
+
+@dataclass(frozen=True)
+class Nudge:
+    """Have Conductor decide the run's next step, which it is late with."""
+
+    workflow_id: str
+
+
+@dataclass(frozen=True)
 class Report:
     """The end of a pass: what the status says, what people are told, when to look again."""
 
@@ -133,5 +193,8 @@ class Report:
 
 DefinitionEffect = PutTaskDefinition | PutDefinition | DeleteDefinition
 WorkflowEffect = SetFinalizers | DefinitionEffect | Report
-ConductorEffect = FetchDefinition | LookUp | ReadRun | Start | Pause | Resume | Terminate
+Look = FetchDefinition | LookUp | ReadRun | ReadChildren | ReadPollers
+Action = Retry | Restart | Rerun | Skip
+Change = Pause | Resume | Terminate | Nudge
+ConductorEffect = Look | Start | Change | Action | Answer
 RunEffect = SetFinalizers | WriteIntent | ConductorEffect | Report

@@ -2,7 +2,9 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal
 
 from podium.api.v1alpha1.workflow_run import Phase, TaskStatus
 from podium.core.conditions import json_bytes, shorten
@@ -10,9 +12,12 @@ from podium.core.durations import format_time, from_milliseconds
 from podium.ports import Json, RunSeen, RunState, TaskSeen, TaskState
 
 MOST_TASKS = 16
+# Where Conductor puts the id of the failure workflow's run, or why it could not be started.
+FAILURE_RUN = "conductor.failure_workflow"
+_MOST_DEPTH = 5
 MOST_OUTPUT_BYTES = 2048
 _MOST_BYTES = 8192
-_REST_BYTES = 1700
+_REST_BYTES = 2100
 _TASK_MESSAGE = 96
 _ITERATION = re.compile(r"__\d+$")
 # What a compiler of ours adds between the user's nodes; nobody wrote it, so nobody sees it.
@@ -60,8 +65,23 @@ _INTEREST: dict[TaskStatus, int] = {
 }
 
 
-def describe_run(seen: RunSeen) -> Json:
-    """The part of WorkflowRun.status that follows from Conductor's view of the run."""
+Children = Mapping[str, RunSeen | Literal["Absent"]]
+"""Runs of sub-workflows by their id, as far as they are known."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """One task to be shown, and where it hangs in the tree."""
+
+    task: TaskSeen
+    id: str
+    parent: str
+    order: tuple[int, ...]
+
+
+def describe_run(seen: RunSeen, children: Children | None = None) -> Json:
+    """The part of WorkflowRun.status that follows from Conductor's view of the run and its sub-workflows."""
+    children = children or {}
     nodes = seen.nodes or {}
     latest = [task for task in latest_attempts(seen.tasks) if _is_shown(task, nodes)]
     statuses = {task.ref: _TASK_STATUS[task.state] for task in latest}
@@ -82,19 +102,21 @@ def describe_run(seen: RunSeen) -> Json:
     if ended:
         if finished := from_milliseconds(seen.end_ms):
             status["finishedAt"] = format_time(finished)
-        status |= bound_output(seen.output)
+        output = {name: value for name, value in (seen.output or {}).items() if name != FAILURE_RUN}
+        status |= bound_output(output)
         if seen.state != "COMPLETED":
-            status["message"] = explain_end(seen)
+            status["message"] = explain_end(seen, children)
     # The message stands in three conditions too; the rest is what names the run and the conditions.
     room = _MOST_BYTES - _REST_BYTES - 3 * json_bytes(status.get("message", ""))
+    lines = list(_lines(seen, children))
     for most in range(MOST_TASKS, -1, -1):
-        status["tasks"] = [_describe_task(task, nodes) for task in _most_interesting(latest, most)]
+        status["tasks"] = [_describe_task(line) for line in _most_interesting(lines, most)]
         if json_bytes(status) <= room:
             break
     return status
 
 
-def explain_end(seen: RunSeen) -> str:
+def explain_end(seen: RunSeen, children: Children | None = None, depth: int = 0) -> str:
     """Why a run did not succeed, in words, with the task as the user named it."""
     nodes = seen.nodes or {}
     failed = [
@@ -107,7 +129,11 @@ def explain_end(seen: RunSeen) -> str:
     task = min(failed, key=lambda task: task.end_ms or task.seq)
     what = "timed out" if task.state == "TIMED_OUT" else "failed"
     tries = f" after {task.attempt + 1} attempts" if task.attempt else ""
-    why = f": {task.reason}" if task.reason else ""
+    child = (children or {}).get(task.sub_workflow_id)
+    reason = task.reason
+    if isinstance(child, RunSeen) and child.state != "COMPLETED" and depth < _MOST_DEPTH:
+        reason = explain_end(child, children, depth + 1)
+    why = f": {reason}" if reason else ""
     return shorten(f"{node_of(task.ref, nodes)} {what}{tries}{why}")
 
 
@@ -122,6 +148,17 @@ def latest_attempts(tasks: Iterable[TaskSeen]) -> list[TaskSeen]:
         if known is None or (task.attempt, task.seq) > (known.attempt, known.seq):
             latest[task.ref] = task
     return sorted(latest.values(), key=lambda task: task.seq)
+
+
+def open_children(view: object) -> list[str]:
+    """Runs of the sub-workflow tasks of a run that have not ended well."""
+    if not isinstance(view, RunSeen):
+        return []
+    return [
+        task.sub_workflow_id
+        for task in latest_attempts(view.tasks)
+        if task.sub_workflow_id and task.state not in ("COMPLETED", "SKIPPED")
+    ]
 
 
 def node_of(ref: str, nodes: Mapping[str, str]) -> str:
@@ -145,23 +182,52 @@ def _is_shown(task: TaskSeen, nodes: Mapping[str, str]) -> bool:
     return not nodes or task.system_type not in _CONTROL_TYPES
 
 
-def _most_interesting(tasks: list[TaskSeen], most: int) -> list[TaskSeen]:
+def _lines(
+    seen: RunSeen, children: Children, parent: str = "", order: tuple[int, ...] = ()
+) -> Iterator[_Line]:
+    """The tasks of a run, those of its sub-workflows behind each; ids as people name them."""
+    nodes = seen.nodes or {}
+    latest = latest_attempts(seen.tasks)
+    forks = {ref: node_of(task.ref, nodes) for task in latest for ref in task.forked}
+    for task in latest:
+        if not _is_shown(task, nodes):
+            continue
+        name = node_of(task.ref, nodes)
+        place = (*order, task.seq)
+        yield _Line(task, name, parent or forks.get(task.ref, ""), place)
+        child = children.get(task.sub_workflow_id)
+        if isinstance(child, RunSeen) and len(order) < _MOST_DEPTH:
+            yield from _lines(child, children, f"{parent}/{name}" if parent else name, place)
+
+
+def _most_interesting(lines: list[_Line], most: int) -> list[_Line]:
     """At most so many, the most telling ones; shown failures first, then in their order."""
-    if len(tasks) > most:
+    if len(lines) > most:
         # Of what is done, the latest says most.
-        tasks = sorted(tasks, key=lambda task: (_INTEREST[_TASK_STATUS[task.state]], -task.seq))[:most]
-    return sorted(tasks, key=lambda task: (_INTEREST[_TASK_STATUS[task.state]] > 0, task.seq))
+        lines = sorted(lines, key=lambda line: (_interest(line.task), [-number for number in line.order]))[
+            :most
+        ]
+    return sorted(lines, key=lambda line: (_interest(line.task) > 0, line.order))
 
 
-def _describe_task(task: TaskSeen, nodes: Mapping[str, str]) -> Json:
+def _interest(task: TaskSeen) -> int:
+    return _INTEREST[_TASK_STATUS[task.state]]
+
+
+def _describe_task(line: _Line) -> Json:
+    task = line.task
     status = _TASK_STATUS[task.state]
     described: Json = {
-        "id": shorten(node_of(task.ref, nodes), 64),
+        "id": shorten(line.id, 64),
         "ref": shorten(task.ref, 64),
         "type": shorten(task.task_type, 48),
         "status": status,
         "attempts": task.attempt + 1,
     }
+    if line.parent:
+        described["parent"] = shorten(line.parent, 96)
+    if task.sub_workflow_id:
+        described["subWorkflowId"] = task.sub_workflow_id
     if started := from_milliseconds(task.start_ms):
         described["startedAt"] = format_time(started)
     if task.state not in ("SCHEDULED", "IN_PROGRESS") and (ended := from_milliseconds(task.end_ms)):

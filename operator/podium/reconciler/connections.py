@@ -10,11 +10,12 @@ from podium.core.definitions import Isolation
 from podium.core.effects import Unknown
 from podium.core.objects import Workflow, WorkflowRun
 from podium.core.ownership import podium_metadata
-from podium.core.runs import DefinitionFacts
-from podium.ports import Conductor, Json, Key, Polled, RetryLater
+from podium.core.runs import DefinitionFacts, shape_of
+from podium.ports import Conductor, Json, Key, Polled, PortError, RetryLater
 from podium.reconciler.tracker import RunTracker
 
 _MOST_DEFINITIONS = 2_000
+_POLLERS_FRESH_FOR = 5.0
 
 
 class Definitions:
@@ -31,7 +32,9 @@ class Definitions:
         """A version as it is registered."""
         key = (definition["name"], int(definition["version"]))
         mark = podium_metadata(definition)
-        facts = DefinitionFacts(key[1], mark.get("inputSchema"), mark.get("inputDefaults"))
+        facts = DefinitionFacts(
+            key[1], mark.get("inputSchema"), mark.get("inputDefaults"), shape_of(definition)
+        )
         self._facts[key] = facts
         self._facts.move_to_end(key)
         while len(self._facts) > _MOST_DEFINITIONS:
@@ -60,6 +63,15 @@ class Link:
     def isolated(self) -> bool:
         """Whether the tasks of runs go to the domain of their namespace."""
         return self.isolation == "Namespace"
+
+    async def read_pollers(self, now: datetime) -> tuple[Polled, ...] | Unknown:
+        """Who polls; asked for once in a while, whoever wants to know."""
+        if self.pollers is None or (now - self.pollers[0]).total_seconds() > _POLLERS_FRESH_FOR:
+            try:
+                self.pollers = (now, await self.conductor.list_pollers())
+            except PortError as error:
+                self.pollers = (now, Unknown(str(error)))
+        return self.pollers[1]
 
 
 def usable(link: Link | Unknown) -> Link:

@@ -6,9 +6,12 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
+from podium.api.v1alpha1.workflow_run import FINISHED
 from podium.core import effects as do
-from podium.core.effects import ConductorEffect, Report, RunEffect, Unknown
+from podium.core.durations import parse_duration
+from podium.core.effects import Report, RunEffect, Unknown
 from podium.core.objects import WorkflowRun, is_finished, project_workflow_run
+from podium.core.run_status import open_children
 from podium.core.runs import (
     Policy,
     Seen,
@@ -17,25 +20,15 @@ from podium.core.runs import (
     decide_run,
     report_conditions,
 )
-from podium.ports import (
-    Clock,
-    Cluster,
-    Conflict,
-    Gone,
-    Json,
-    Key,
-    NotSent,
-    OutcomeUnknown,
-    PortError,
-    Recorder,
-    Refused,
-)
+from podium.ports import Clock, Cluster, Gone, Json, Key, Recorder, RunSeen
 from podium.reconciler.connections import Connections, Link, usable
+from podium.reconciler.run_calls import RunCalls
 from podium.reconciler.store import Store
 
 log = logging.getLogger(__name__)
 
 _MOST_EFFECTS = 20
+_MOST_CHILDREN = 16
 # Part of the status interval in which changes are gathered before they are written.
 _GATHER = 0.4
 
@@ -51,6 +44,8 @@ class _Memory:
     written: datetime | None = None
     changed: datetime | None = None
     """Since when something is to be written that is not urgent."""
+    children: frozenset[str] = frozenset()
+    """Runs of sub-workflows that are watched for it."""
 
 
 class RunReconciler:
@@ -117,7 +112,35 @@ class RunReconciler:
             return seen
         link.tracker.watch(workflow_id, run.key)
         view: Any = link.tracker.view(workflow_id)
-        return replace(seen, conductor=view)
+        return replace(
+            seen,
+            conductor=view,
+            children=self._children(link, run.key, view, memory),
+            failure_run=self._failure_run(link, run),
+        )
+
+    def _children(self, link: Link, key: Key, view: Any, memory: _Memory) -> dict[str, Any]:
+        """Views of the sub-workflows that have not ended well, which are watched from now on."""
+        found: dict[str, Any] = {}
+        todo = [view]
+        while todo and len(found) < _MOST_CHILDREN:
+            for workflow_id in open_children(todo.pop()):
+                link.tracker.watch(workflow_id, key)
+                found[workflow_id] = link.tracker.view(workflow_id)
+                todo.append(found[workflow_id])
+        for workflow_id in memory.children - found.keys():
+            link.tracker.forget(workflow_id)
+        memory.children = frozenset(found)
+        return {workflow_id: seen for workflow_id, seen in found.items() if seen is not None}
+
+    def _failure_run(self, link: Link, run: WorkflowRun) -> RunSeen | None:
+        failure_run = run.status.get("failureRun") or {}
+        workflow_id = failure_run.get("workflowId")
+        if not workflow_id or failure_run.get("phase") in FINISHED:
+            return None
+        link.tracker.watch(workflow_id, run.key)
+        view = link.tracker.view(workflow_id)
+        return view if isinstance(view, RunSeen) else None
 
     def _workflow_facts(self, run: WorkflowRun) -> WorkflowFacts | None:
         workflow = self._store.workflow_of(run)
@@ -135,6 +158,11 @@ class RunReconciler:
             suspended=workflow.spec.suspend,
             problem=ready.get("message", "") if ready.get("status") == "False" and current else "",
             connection=workflow.spec.connection,
+            progress_deadline=(
+                parse_duration(workflow.spec.progress_deadline)
+                if workflow.spec.progress_deadline
+                else self._policy.progress_deadline
+            ),
         )
 
     # --- doing ---------------------------------------------------------------------------------------
@@ -156,84 +184,11 @@ class RunReconciler:
             case Report():
                 raise AssertionError("a report is not carried out")
             case _:
-                return await self._ask(seen, effect, memory, usable(memory.link))
-
-    async def _ask(self, seen: Seen, effect: ConductorEffect, memory: _Memory, link: Link) -> Seen:
-        run = seen.run
-        match effect:
-            case do.FetchDefinition(name, version):
-                return replace(seen, definition=await self._definition(link, name, version))
-            case do.LookUp(name, correlation_id):
-                try:
-                    found = await link.conductor.find_runs(name, correlation_id)
-                except PortError as error:
-                    return replace(seen, lookup=Unknown(str(error)))
-                return replace(seen, lookup=tuple(found))
-            case do.ReadRun(workflow_id):
-                return await self._read(seen, link, workflow_id)
-            case do.Start(request):
-                try:
-                    workflow_id = await link.conductor.start(request)
-                except NotSent as error:
-                    return replace(seen, intent_fresh=False, outcome=StartOutcome("NotSent", "", str(error)))
-                except OutcomeUnknown as error:
-                    return replace(seen, intent_fresh=False, outcome=StartOutcome("Unknown", "", str(error)))
-                except Refused as error:
-                    return replace(seen, intent_fresh=False, outcome=StartOutcome("Refused", "", str(error)))
-                self._crash("after Start was answered")
-                memory.started_id = workflow_id
-                link.tracker.watch(workflow_id, run.key)
-                return replace(seen, intent_fresh=False, outcome=StartOutcome("Started", workflow_id))
-            case do.Pause(workflow_id):
-                return await self._change(seen, link, effect, workflow_id, link.conductor.pause(workflow_id))
-            case do.Resume(workflow_id):
-                return await self._change(seen, link, effect, workflow_id, link.conductor.resume(workflow_id))
-            case do.Terminate(workflow_id, reason, duplicate):
-                if duplicate:
-                    log.warning("%s: ending %s, a duplicate", run.key, workflow_id)
-                    self._recorder.event(
-                        run.key, run.uid, kind="Warning", reason="DuplicateEnded", message=reason
-                    )
-                    self._recorder.count("duplicate_runs")
-                return await self._change(
-                    seen, link, effect, workflow_id, link.conductor.terminate(workflow_id, reason)
-                )
-
-    async def _change(self, seen: Seen, link: Link, effect: RunEffect, workflow_id: str, call: Any) -> Seen:
-        name = type(effect).__name__
-        done = seen.done | {name, f"{name} {workflow_id}"}
-        try:
-            await call
-        except (Conflict, Gone):
-            pass  # it moved meanwhile: what it is now is read next
-        except PortError as error:
-            return replace(seen, done=done, failure=str(error))
-        if (seen.run.status.get("conductor") or {}).get("workflowId") != workflow_id:
-            return replace(seen, done=done)  # a duplicate, or one that is not recorded
-        self._crash(f"after {name} was answered")
-        return await self._read(replace(seen, done=done), link, workflow_id)
-
-    async def _read(self, seen: Seen, link: Link, workflow_id: str) -> Seen:
-        try:
-            views = await link.conductor.get_runs([workflow_id])
-        except PortError as error:
-            return replace(seen, conductor=Unknown(str(error)), fresh=True)
-        if workflow_id not in views:
-            return replace(seen, conductor=Unknown("Conductor cannot read the run"), fresh=True)
-        view = views[workflow_id]
-        link.tracker.put(workflow_id, view)
-        return replace(seen, conductor=view or "Absent", fresh=True)
-
-    async def _definition(self, link: Link, name: str, version: int) -> Any:
-        if found := link.definitions.get(name, version):
-            return found
-        try:
-            definition = await link.conductor.get_definition(name, version)
-        except PortError as error:
-            return Unknown(str(error))
-        if definition is None:
-            return "Absent"
-        return link.definitions.learn(definition)
+                calls = RunCalls(usable(memory.link), self._clock, self._recorder, self._crash)
+                after = await calls.carry_out(seen, effect)
+                if after.outcome is not None and after.outcome.kind == "Started":
+                    memory.started_id = after.outcome.workflow_id
+                return after
 
     # --- reporting -----------------------------------------------------------------------------------
 

@@ -18,7 +18,6 @@ from podium.ports import (
     Gone,
     Json,
     Key,
-    Polled,
     PortError,
     Recorder,
     Refused,
@@ -29,7 +28,6 @@ from podium.reconciler.store import Store
 log = logging.getLogger(__name__)
 
 _MOST_EFFECTS = 600
-_POLLERS_FRESH_FOR = 5.0
 
 
 class WorkflowReconciler:
@@ -134,21 +132,12 @@ class WorkflowReconciler:
             policy=self._policy_of(link.isolation),
             definitions=definitions,
             registered_types=registered,
-            pollers=await self._look_at_pollers(link),
+            pollers=await link.read_pollers(self._clock.now()),
             runs=tally,
         )
 
     def _policy_of(self, isolation: Isolation) -> Policy:
         return replace(self._policy, rules=replace(self._policy.rules, isolation=isolation))
-
-    async def _look_at_pollers(self, link: Link) -> tuple[Polled, ...] | Unknown:
-        now = self._clock.now()
-        if link.pollers is None or (now - link.pollers[0]).total_seconds() > _POLLERS_FRESH_FOR:
-            try:
-                link.pollers = (now, await link.conductor.list_pollers())
-            except PortError as error:
-                link.pollers = (now, Unknown(str(error)))
-        return link.pollers[1]
 
     async def _carry_out(self, seen: Seen, effect: WorkflowEffect, link: Link | Unknown) -> Seen:
         key = seen.workflow.key

@@ -6,6 +6,7 @@ A word that is not here is refused by mypy; one that the page does not explain f
 from typing import Literal
 
 ConditionType = Literal[
+    "ActionDone",
     "Finished",
     "Progressing",
     "Ready",
@@ -16,6 +17,9 @@ ConditionType = Literal[
 ]
 
 Reason = Literal[
+    "ActionDone",
+    "ActionPending",
+    "ActionRefused",
     "ConductorUnavailable",
     "ConnectionNotFound",
     "DefinitionMissing",
@@ -25,11 +29,13 @@ Reason = Literal[
     "InvalidInput",
     "InvalidSpec",
     "NameTaken",
+    "NoProgress",
     "NoWorker",
     "NotSupported",
     "Paused",
     "PendingTimeout",
     "Polled",
+    "Progressing",
     "RefusedByConductor",
     "Registered",
     "Running",
@@ -49,8 +55,10 @@ Reason = Literal[
 
 EventOnly = Literal[
     "Adopted",
+    "Approved",
     "DeletionWaits",
     "DuplicateEnded",
+    "Rejected",
     "Restored",
     "Started",
 ]

@@ -1,10 +1,19 @@
 """WorkflowRun: `decide_run(seen, now)` and what it decides from."""
 
 from podium.core.runs.decide import decide_run
-from podium.core.runs.seen import DefinitionFacts, Policy, Seen, StartOutcome, WorkflowFacts
+from podium.core.runs.seen import (
+    ActionOutcome,
+    DefinitionFacts,
+    Policy,
+    Seen,
+    StartOutcome,
+    WorkflowFacts,
+)
+from podium.core.runs.shape import shape_of
 from podium.core.runs.words import report_conditions
 
 __all__ = [
+    "ActionOutcome",
     "DefinitionFacts",
     "Policy",
     "Seen",
@@ -12,4 +21,5 @@ __all__ = [
     "WorkflowFacts",
     "decide_run",
     "report_conditions",
+    "shape_of",
 ]

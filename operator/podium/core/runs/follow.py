@@ -2,13 +2,17 @@
 
 from datetime import datetime, timedelta
 
+from podium.api.v1alpha1.reasons import Reason
 from podium.api.v1alpha1.workflow_run import FINISHED
 from podium.core import effects as do
 from podium.core.conditions import Word
-from podium.core.durations import format_precise_time, format_time, parse_time
+from podium.core.durations import format_precise_time, format_time, parse_duration, parse_time
 from podium.core.effects import Note, Report, RunEffect, Unknown
-from podium.core.run_status import describe_run
-from podium.core.runs.seen import LOOK_AGAIN, SETTLE, WAIT_FOR_CONDUCTOR, Seen
+from podium.core.run_status import FAILURE_RUN, PHASES, describe_run, explain_end, latest_attempts
+from podium.core.runs.act import Acted, act, done, new_action, refused
+from podium.core.runs.approvals import answer_waiting, waiting_tasks
+from podium.core.runs.progress import find_stall, last_move
+from podium.core.runs.seen import LOOK_AGAIN, SETTLE, WAIT_FOR_CONDUCTOR, Seen, WorkflowFacts
 from podium.core.runs.words import (
     active_words,
     base_status,
@@ -17,7 +21,11 @@ from podium.core.runs.words import (
     transition_notes,
     words_of,
 )
-from podium.ports import Json, RunSeen
+from podium.ports import Json, RunSeen, RunState
+
+_END_REASONS: dict[RunState, Reason] = {"TIMED_OUT": "TimedOut", "TERMINATED": "Terminated"}
+_NEVER_TAKEN = "PendingTimeout: "
+_LOOK_AT_STALL = timedelta(minutes=1)
 
 
 def follow(seen: Seen, now: datetime) -> RunEffect:
@@ -26,15 +34,13 @@ def follow(seen: Seen, now: datetime) -> RunEffect:
     conductor: Json = dict(run.status["conductor"])
     if seen.outcome and seen.outcome.kind == "Started":
         conductor["workflowId"] = seen.outcome.workflow_id
-    status = base_status(run, now) | {"conductor": conductor}
+    status = base_status(run) | {"conductor": conductor}
     workflow_id: str = conductor["workflowId"]
+    finished = run.status.get("phase") in FINISHED
     match seen.conductor:
         case None:
-            if run.status.get("phase") in FINISHED:
-                # A run may be over before its late twin appears.
-                return _reap(seen, now, conductor) or Report(
-                    run.status, words=words_of(run), requeue_after=_next_look(seen, now, conductor)
-                )
+            if finished:
+                return _at_rest(seen, now, conductor)
             if seen.outcome and seen.outcome.kind == "Started":
                 # The id is written with the first tasks' state; a crash before that is looked up.
                 status["phase"] = "Running"
@@ -46,7 +52,7 @@ def follow(seen: Seen, now: datetime) -> RunEffect:
                 )
             return do.ReadRun(workflow_id)
         case Unknown(error, reason):
-            if run.status.get("phase") in FINISHED:
+            if finished:
                 return Report(run.status, words_of(run), requeue_after=WAIT_FOR_CONDUCTOR)
             kept = dict(run.status) | {"conductor": conductor}
             kept.setdefault("phase", "Running")
@@ -60,22 +66,42 @@ def follow(seen: Seen, now: datetime) -> RunEffect:
         case "Absent":
             if not seen.fresh:
                 return do.ReadRun(workflow_id)
-            return _vanished(seen, now, status)
+            return _begin_anew(seen, now) or _vanished(seen, now, status)
         case RunSeen() as view:
             return _follow_seen(seen, now, status, view)
 
 
-def _follow_seen(seen: Seen, now: datetime, status: Json, view: RunSeen) -> RunEffect:
-    spec = seen.run.spec
-    assert spec is not None
-    if effect := _wanted_change(seen, view):
-        return effect
-    conductor: Json = status["conductor"]
+def _at_rest(seen: Seen, now: datetime, conductor: Json) -> RunEffect:
+    """A run that has ended and whose end is written: it is read again only if something is wanted of it."""
+    run = seen.run
+    if new_action(seen) is not None or run.status.get("pendingAction"):
+        return do.ReadRun(conductor["workflowId"])
+    # A run may be over before its late twin appears.
     if effect := _reap(seen, now, conductor):
         return effect
-    status |= describe_run(view)
+    status = dict(run.status)
+    if failure_run := run.status.get("failureRun"):
+        status["failureRun"] = failure_run | _describe_failure_run(seen)
+    return Report(status, words=words_of(run), requeue_after=_next_look(seen, now, conductor))
+
+
+def _follow_seen(seen: Seen, now: datetime, status: Json, view: RunSeen) -> RunEffect:
+    conductor: Json = status["conductor"]
+    if effect := _wanted_change(seen, view) or _give_up_waiting(seen, now, view):
+        return effect
+    acted = act(seen, now, view)
+    if not isinstance(acted, Acted):
+        return acted
+    if effect := answer_waiting(seen, view) or _reap(seen, now, conductor):
+        return effect
+    if has_ended(view) and view.state != "COMPLETED" and (unread := _unread_failures(seen, view)):
+        return do.ReadChildren(unread)
+    for name in ("pendingAction", "lastAction"):
+        status.pop(name, None)
+    status |= acted.fields | describe_run(view, seen.children)
     before = seen.run.status.get("phase")
-    notes = transition_notes(before, status, conductor)
+    looks = (_next_look(seen, now, conductor), acted.again, _left_to_wait(seen, now, view))
+    again = [pause for pause in looks if pause is not None]
     match status["phase"]:
         case "Succeeded":
             words: tuple[Word, ...] = (
@@ -83,19 +109,71 @@ def _follow_seen(seen: Seen, now: datetime, status: Json, view: RunSeen) -> RunE
                 Word("Succeeded", "True", "Succeeded"),
                 Word("Finished", "True", "Succeeded"),
             )
-        case "Failed" | "TimedOut" | "Terminated" as phase:
-            words = failed_words(phase, status.get("message", ""))
-        case phase:
-            message = seen.failure or f"{status['progress']} tasks done"
-            words = active_words(phase, message)
+        case "Failed" | "TimedOut" | "Terminated":
+            words = _end_words(seen, view, status)
+        case "Paused":
+            words = active_words("Paused", seen.failure or f"{status['progress']} tasks done")
+        case _:
+            progressing = _progress(seen, now, view)
+            if not isinstance(progressing, tuple):
+                return progressing
+            word, look = progressing
+            again.append(look)
+            words = (*active_words("Running", _active_message(seen, view, status)), word)
     moved = before != status["phase"] or seen.run.generation != seen.run.status.get("observedGeneration")
     return Report(
         status,
         words,
-        notes=notes,
-        requeue_after=_next_look(seen, now, conductor),
-        urgent=moved and not (before == "Starting" and status["phase"] == "Running"),
+        notes=(*acted.notes, *transition_notes(before, status, conductor)),
+        requeue_after=min(again, default=None),
+        urgent=bool(acted.notes) or (moved and not (before == "Starting" and status["phase"] == "Running")),
     )
+
+
+def _active_message(seen: Seen, view: RunSeen, status: Json) -> str:
+    if seen.failure:
+        return seen.failure
+    waits = next((f"; {path} waits for an approval" for path, _, _ in waiting_tasks(seen, view)), "")
+    return f"{status['progress']} tasks done{waits}"
+
+
+def _end_words(seen: Seen, view: RunSeen, status: Json) -> tuple[Word, ...]:
+    """Words of a run that did not end well; what Podium ended because nobody took it says so."""
+    value = (view.output or {}).get(FAILURE_RUN)
+    if isinstance(value, str):
+        started = " " not in value
+        status["failureRun"] = ({"workflowId": value} if started else {"message": value[:256]}) | (
+            _describe_failure_run(seen) if started else {}
+        )
+    if view.state == "TERMINATED" and view.reason.startswith(_NEVER_TAKEN):
+        status["phase"], status["message"] = "Failed", view.reason.removeprefix(_NEVER_TAKEN)
+        return failed_words("PendingTimeout", status["message"])
+    return failed_words(_END_REASONS.get(view.state, "Failed"), status.get("message", ""))
+
+
+def _describe_failure_run(seen: Seen) -> Json:
+    view = seen.failure_run
+    if view is None:
+        return {}
+    described: Json = {"phase": PHASES[view.state]}
+    if has_ended(view) and view.state != "COMPLETED":
+        described["message"] = explain_end(view)
+    return described
+
+
+def _progress(seen: Seen, now: datetime, view: RunSeen) -> tuple[Word, timedelta] | RunEffect:
+    """The condition Progressing, and when it may become another one; or what must be known for it."""
+    deadline = (seen.workflow or WorkflowFacts("", None, suspended=False)).progress_deadline
+    left = last_move(seen, view) + deadline - now
+    if left > timedelta(0):
+        return Word("Progressing", "True", "Progressing"), left
+    if seen.pollers is None:
+        return do.ReadPollers()
+    stall = find_stall(seen, view, now)
+    if stall.nudge and "Nudge" not in seen.done:
+        return do.Nudge(view.workflow_id)
+    message = f"nothing has moved since {format_time(stall.since)}: {stall.cause}"
+    return Word("Progressing", "False", "NoProgress", message), _LOOK_AT_STALL
 
 
 def _wanted_change(seen: Seen, view: RunSeen) -> RunEffect | None:
@@ -116,6 +194,45 @@ def _wanted_change(seen: Seen, view: RunSeen) -> RunEffect | None:
         return None
     # Conductor answers oddly to what no longer fits (a failed run becomes TERMINATED): look first.
     return effect if seen.fresh else do.ReadRun(view.workflow_id)
+
+
+def _left_to_wait(seen: Seen, now: datetime, view: RunSeen) -> timedelta | None:
+    """Until the pendingTimeout of an active run is over; None if it is over, or there is none."""
+    spec = seen.run.spec
+    if spec is None or spec.pending_timeout is None or has_ended(view):
+        return None
+    left = seen.run.created + parse_duration(spec.pending_timeout) - now
+    return left if left > timedelta(0) else None
+
+
+def _give_up_waiting(seen: Seen, now: datetime, view: RunSeen) -> RunEffect | None:
+    """End a run of which no worker took a task within its pendingTimeout."""
+    spec = seen.run.spec
+    assert spec is not None
+    if spec.pending_timeout is None or has_ended(view) or "Terminate" in seen.done:
+        return None
+    if _left_to_wait(seen, now, view) is not None:
+        return None
+    tasks = latest_attempts(view.tasks)
+    waiting = [task for task in tasks if task.system_type == "SIMPLE" and task.state == "SCHEDULED"]
+    begun = any(task.start_ms and task.system_type == "SIMPLE" for task in view.tasks)
+    if begun or not waiting:
+        return None
+    if not seen.fresh:
+        return do.ReadRun(view.workflow_id)
+    why = f"no worker took {waiting[0].task_type} within {spec.pending_timeout}"
+    return do.Terminate(view.workflow_id, _NEVER_TAKEN + why)
+
+
+def _unread_failures(seen: Seen, view: RunSeen) -> tuple[str, ...]:
+    """Runs of failed sub-workflows that were not read since: their own reason is the one to tell."""
+    return tuple(
+        task.sub_workflow_id
+        for task in latest_attempts(view.tasks)
+        if task.sub_workflow_id
+        and task.state not in ("COMPLETED", "SKIPPED")
+        and task.sub_workflow_id not in seen.read_children
+    )[:8]
 
 
 def _reap(seen: Seen, now: datetime, conductor: Json) -> RunEffect | None:
@@ -150,11 +267,31 @@ def _next_look(seen: Seen, now: datetime, conductor: Json) -> timedelta | None:
     return WAIT_FOR_CONDUCTOR if seen.failure else None
 
 
+def _begin_anew(seen: Seen, now: datetime) -> Report | None:
+    """Restart of a run that Conductor no longer has: it is looked for once more, and then started again."""
+    action = new_action(seen)
+    if action is None or action.type != "Restart" or seen.run.spec is None:
+        return None
+    if seen.run.spec.desired_state == "Terminated":
+        return None
+    acted = done(action.id, action.type, now)
+    conductor = {name: value for name, value in seen.run.status["conductor"].items() if name != "workflowId"}
+    status = acted.fields | {"phase": "Starting", "conductor": conductor}
+    message = "Conductor no longer has the run: it is started again"
+    return Report(status, active_words("Starting", message), acted.notes, requeue_after=timedelta(0))
+
+
 def _vanished(seen: Seen, now: datetime, status: Json) -> Report:
     run = seen.run
+    notes: tuple[Note, ...] = ()
+    if (action := new_action(seen)) is not None:
+        why = "Conductor no longer has the run; Restart starts it again"
+        acted = refused(action.id, action.type, why, now)
+        status |= acted.fields
+        notes = acted.notes
     if run.status.get("phase") in FINISHED:
-        return Report(run.status, words=words_of(run))
+        return Report({**run.status, **status}, words_of(run), notes)
     workflow_id = status["conductor"]["workflowId"]
     message = f"run {workflow_id} no longer exists in Conductor: it was removed there"
     status |= {"phase": "Failed", "finishedAt": format_time(now), "message": message}
-    return Report(status, failed_words("Vanished", message), (Note("Warning", "Vanished", message),))
+    return Report(status, failed_words("Vanished", message), (*notes, Note("Warning", "Vanished", message)))

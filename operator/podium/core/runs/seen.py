@@ -1,12 +1,14 @@
 """Everything that a decision about a WorkflowRun may look at, frozen."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Literal
 
 from podium.core.effects import Unknown
 from podium.core.objects import WorkflowRun
-from podium.ports import Json, RunSeen
+from podium.core.runs.shape import Shape
+from podium.ports import Json, Polled, RunSeen
 
 LOOK_AGAIN = timedelta(seconds=1)
 WAIT_FOR_CONDUCTOR = timedelta(seconds=5)
@@ -25,6 +27,8 @@ class WorkflowFacts:
     """Why it cannot be used, if it cannot."""
     connection: str | None = None
     """The ConductorConnection that new runs go through; None: the operator's own."""
+    progress_deadline: timedelta = timedelta(minutes=10)
+    """A run that nothing moves for so long says so."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,7 @@ class DefinitionFacts:
     version: int
     input_schema: Json | None = None
     input_defaults: Json | None = None
+    shape: Shape = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -46,12 +51,21 @@ class StartOutcome:
 
 
 @dataclass(frozen=True)
+class ActionOutcome:
+    """What came of the call for an action in this pass."""
+
+    kind: Literal["Sent", "NotSent", "Unknown", "Refused"]
+    message: str = ""
+
+
+@dataclass(frozen=True)
 class Policy:
     """The operator's settings that decide."""
 
     cluster_id: str
     unknown_start_wait: timedelta = timedelta(seconds=90)
     deletion_timeout: timedelta = timedelta(seconds=120)
+    progress_deadline: timedelta = timedelta(minutes=10)
 
 
 @dataclass(frozen=True)
@@ -73,5 +87,13 @@ class Seen:
     """Names of effects carried out in this pass, so that none is asked for twice."""
     isolated: bool = True
     """Whether its tasks go to the domain of its namespace: its Conductor's setting."""
+    acted: ActionOutcome | None = None
+    children: Mapping[str, RunSeen | Literal["Absent"]] = field(default_factory=dict)
+    """Runs of sub-workflows that have not ended well, by id."""
+    read_children: frozenset[str] = frozenset()
+    """Those of them that were read in this pass."""
+    failure_run: RunSeen | None = None
+    """The run of the failure workflow."""
+    pollers: tuple[Polled, ...] | Unknown | None = None
     failure: str = ""
     """Why the last effect (pause, resume, terminate) could not be carried out."""

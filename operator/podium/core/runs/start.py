@@ -97,7 +97,7 @@ def _without_version(seen: Seen, now: datetime, name: str, version: int) -> Repo
 def _intend(
     seen: Seen, now: datetime, name: str, version: int, connection: str | None, attempt: int
 ) -> do.WriteIntent:
-    status = base_status(seen.run, now)
+    status = base_status(seen.run)
     status["phase"] = "Starting"
     status["conductor"] = {
         **({"connection": connection} if connection else {}),
@@ -120,11 +120,11 @@ def continue_start(seen: Seen, now: datetime) -> RunEffect:
         case StartOutcome(kind="NotSent", message=message):
             if conductor.get("attempt", 1) > 1:
                 # This one was not sent, but one before may have got through.
-                return starting(seen, now, "ConductorUnavailable", message, again=WAIT_FOR_CONDUCTOR)
+                return starting(seen, "ConductorUnavailable", message, again=WAIT_FOR_CONDUCTOR)
             # Nothing can have happened: without an intent the next pass begins anew at once.
             return wait(seen, now, "ConductorUnavailable", message, again=WAIT_FOR_CONDUCTOR)
         case StartOutcome(kind="Unknown", message=message):
-            return starting(seen, now, "StartUnconfirmed", message, again=LOOK_AGAIN)
+            return starting(seen, "StartUnconfirmed", message, again=LOOK_AGAIN)
         case _:
             pass
     if seen.intent_fresh:
@@ -133,19 +133,18 @@ def continue_start(seen: Seen, now: datetime) -> RunEffect:
         case None:
             return do.LookUp(conductor["name"], conductor["correlationId"])
         case Unknown(error, reason):
-            return starting(seen, now, reason, error, again=WAIT_FOR_CONDUCTOR)
+            return starting(seen, reason, error, again=WAIT_FOR_CONDUCTOR)
         case (first, *duplicates):
             for duplicate in duplicates:
                 if f"Terminate {duplicate.workflow_id}" not in seen.done and not has_ended(duplicate):
                     return _terminate_duplicate(duplicate, first)
-            return _adopt(seen, now, first)
+            return _adopt(seen, first)
         case _:
             pass
     waited = now - parse_time(conductor.get("requestedAt") or format_precise_time(run.created))
     if waited < seen.policy.unknown_start_wait:
         return starting(
             seen,
-            now,
             "StartUnconfirmed",
             "a start was sent and not confirmed: looking for it in Conductor before another is sent",
             again=min(LOOK_AGAIN, seen.policy.unknown_start_wait - waited + timedelta(milliseconds=10)),
@@ -172,10 +171,10 @@ def _start(seen: Seen, now: datetime) -> RunEffect:
         case DefinitionFacts() as definition:
             pass
         case Unknown(error, reason):
-            return starting(seen, now, reason, error, again=WAIT_FOR_CONDUCTOR)
+            return starting(seen, reason, error, again=WAIT_FOR_CONDUCTOR)
         case "Absent":
             return starting(
-                seen, now, "DefinitionMissing", "the pinned version is gone from Conductor", LOOK_AGAIN
+                seen, "DefinitionMissing", "the pinned version is gone from Conductor", LOOK_AGAIN
             )
     try:
         resolved = resolve_input(run.spec.input, definition.input_defaults, definition.input_schema)
@@ -193,8 +192,8 @@ def _start(seen: Seen, now: datetime) -> RunEffect:
     )
 
 
-def _adopt(seen: Seen, now: datetime, found: RunSeen) -> Report:
-    status = base_status(seen.run, now)
+def _adopt(seen: Seen, found: RunSeen) -> Report:
+    status = base_status(seen.run)
     status["conductor"] = {**seen.run.status["conductor"], "workflowId": found.workflow_id}
     status["phase"] = "Running"
     # Once more after the time in which a late start could still appear, to end a duplicate.

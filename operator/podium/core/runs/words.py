@@ -19,10 +19,27 @@ def report_conditions(seen: Seen, report: Report, now: datetime) -> Json:
     status = dict(report.status or {})
     status.pop("approvals", None)  # people's, never ours to write
     status["observedGeneration"] = seen.run.generation
+    words = tuple(word for word in report.words if word.type != "ActionDone")
     status["conditions"] = write_conditions(
-        report.words, conditions_of(seen.run), generation=seen.run.generation, now=now
+        (*words, *_action_word(status)), conditions_of(seen.run), generation=seen.run.generation, now=now
     )
     return status
+
+
+def _action_word(status: Json) -> tuple[Word, ...]:
+    if pending := status.get("pendingAction"):
+        return (Word("ActionDone", "False", "ActionPending", f"{pending['type']} {pending['id']}"),)
+    match status.get("lastAction"):
+        case {"id": action_id, "type": kind, "result": "Done"}:
+            return (Word("ActionDone", "True", "ActionDone", f"{kind} {action_id}"),)
+        case {"id": action_id, "type": kind, **rest}:
+            return (
+                Word(
+                    "ActionDone", "False", "ActionRefused", f"{kind} {action_id}: {rest.get('message', '')}"
+                ),
+            )
+        case _:
+            return ()
 
 
 def active_words(reason: Reason, message: str) -> tuple[Word, ...]:
@@ -38,7 +55,7 @@ def failed_words(reason: Reason, message: str) -> tuple[Word, ...]:
 
 
 def wait(seen: Seen, now: datetime, reason: Reason, message: str, again: timedelta | None = None) -> Report:
-    status = base_status(seen.run, now) | {"phase": "Pending"}
+    status = answer_unstarted(seen.run, now) | {"phase": "Pending"}
     spec = seen.run.spec
     if spec and spec.pending_timeout:
         left = seen.run.created + parse_duration(spec.pending_timeout) - now
@@ -51,8 +68,8 @@ def wait(seen: Seen, now: datetime, reason: Reason, message: str, again: timedel
     return Report(status, active_words(reason, message), notes, again)
 
 
-def starting(seen: Seen, now: datetime, reason: Reason, message: str, again: timedelta) -> Report:
-    status = base_status(seen.run, now) | {"phase": "Starting", "conductor": seen.run.status["conductor"]}
+def starting(seen: Seen, reason: Reason, message: str, again: timedelta) -> Report:
+    status = base_status(seen.run) | {"phase": "Starting", "conductor": seen.run.status["conductor"]}
     notes = (Note("Warning", reason, message),) if changed_reason(seen, reason) else ()
     return Report(status, active_words(reason, message), notes, again)
 
@@ -60,7 +77,7 @@ def starting(seen: Seen, now: datetime, reason: Reason, message: str, again: tim
 def finish_unstarted(
     seen: Seen, now: datetime, phase: Literal["Failed", "Terminated"], reason: Reason, message: str
 ) -> Report:
-    status = base_status(seen.run, now) | {"phase": phase, "message": message[:256]}
+    status = answer_unstarted(seen.run, now) | {"phase": phase, "message": message[:256]}
     status["finishedAt"] = seen.run.status.get("finishedAt") or format_time(now)
     if conductor := seen.run.status.get("conductor"):
         status["conductor"] = conductor
@@ -69,8 +86,13 @@ def finish_unstarted(
     return Report(status, failed_words(reason, message), notes)
 
 
-def base_status(run: WorkflowRun, now: datetime) -> Json:
-    """What every status keeps from the one before; a one-shot action is answered, once per id."""
+def base_status(run: WorkflowRun) -> Json:
+    """What every status keeps from the one before."""
+    return {name: run.status[name] for name in ("pendingAction", "lastAction") if run.status.get(name)}
+
+
+def answer_unstarted(run: WorkflowRun, now: datetime) -> Json:
+    """As `base_status`, for a run that is not in Conductor: an action has nothing to act on."""
     action = run.spec.action if run.spec else None
     last = run.status.get("lastAction")
     if action is not None and (not last or last.get("id") != action.id):
@@ -78,7 +100,7 @@ def base_status(run: WorkflowRun, now: datetime) -> Json:
             "id": action.id,
             "type": action.type,
             "result": "Refused",
-            "message": "this version does not act on spec.action",
+            "message": "the run has not started",
             "at": format_time(now),
         }
     return {"lastAction": last} if last else {}
