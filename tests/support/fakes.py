@@ -26,6 +26,8 @@ from podium.ports import (
     RunSeen,
     RunState,
     StartRequest,
+    TaskAnswer,
+    TaskSeen,
 )
 
 T = TypeVar("T")
@@ -172,7 +174,7 @@ class FakeCluster:
         self._check(body, resource_version)
         owned = self._owned.setdefault((key, field_manager), set())
         others = {name: value for name, value in body["status"].items() if name not in owned}
-        owned |= status.keys()
+        owned.update(status)
         return self._answer(key, {**body, "status": others | copy.deepcopy(status)})
 
     async def patch_finalizers(self, key: Key, finalizers: Sequence[str], *, resource_version: str) -> Json:
@@ -224,17 +226,24 @@ class FakeConductor:
         self.definitions: dict[tuple[str, int], Json] = {}
         self.calls: Counter[str] = Counter()
         self.away: type[RetryLater] | None = None
+        self.ends_as: RunState = "COMPLETED"
+        self.acted: list[str] = []
+        """Actions that came through, in order."""
+        self.action_fates: Iterator[tuple[Fate, float]] = itertools.repeat(("answered", 0.0))
+        """For each action in turn: what happens to it, and after how many seconds it comes through."""
+        self._coming: list[tuple[float, str, Callable[[], None]]] = []
         self.moved: list[Moved] = []
         self.reads: list[tuple[str, ...]] = []
 
     def seen(self, workflow_id: str) -> RunSeen | None:
         """What a look shows now."""
+        self._let_through()
         run = self.runs.get(workflow_id)
         if run is None or self._clock.monotonic() < self.appears.get(workflow_id, 0.0):
             return None
         begun = self.appears.get(workflow_id, 0.0)
         if run.state == "RUNNING" and self._clock.monotonic() - begun >= self._lasts:
-            run = self.runs[workflow_id] = replace(run, state="COMPLETED", end_ms=self._ms())
+            run = self.runs[workflow_id] = replace(run, state=self.ends_as, end_ms=self._ms())
         return run
 
     def of(self, correlation_id: str) -> list[RunSeen]:
@@ -298,6 +307,78 @@ class FakeConductor:
         self._change("terminate", workflow_id, "TERMINATED", ("RUNNING", "PAUSED", "FAILED"))
         self.runs[workflow_id] = replace(self.runs[workflow_id], reason=reason)
 
+    async def retry(self, workflow_id: str, *, resume_children: bool) -> None:
+        """A run that ended badly goes on."""
+        now = self._ms
+        self._act("Retry", workflow_id, ("FAILED", "TERMINATED"), lambda: {"retried_ms": now()})
+
+    async def restart(self, workflow_id: str) -> None:
+        """A run that ended begins anew."""
+        now = self._ms
+        ended: tuple[RunState, ...] = ("FAILED", "TERMINATED", "COMPLETED")
+        self._act("Restart", workflow_id, ended, lambda: {"create_ms": now()})
+
+    async def rerun(self, workflow_id: str, task_id: str, task_input: Json | None) -> None:
+        """A run that ended goes again from a task."""
+
+        def again() -> Json:
+            tasks = self.runs[workflow_id].tasks
+            return {"tasks": tuple(replace(task, scheduled_ms=self._ms()) for task in tasks)}
+
+        self._act("Rerun", workflow_id, ("FAILED", "TERMINATED", "COMPLETED"), again)
+
+    async def skip(self, workflow_id: str, ref: str) -> None:
+        """A task that has not begun is left out."""
+
+        def skipped() -> Json:
+            return {"tasks": (*self.runs[workflow_id].tasks, TaskSeen(ref, ref, "SKIPPED"))}
+
+        self._act("Skip", workflow_id, ("RUNNING",), skipped)
+
+    async def answer(self, answer: TaskAnswer) -> None:
+        """Nothing waits here."""
+
+    async def nudge(self, workflow_id: str) -> None:
+        """Nothing is late here."""
+
+    def _act(
+        self, kind: str, workflow_id: str, fits: tuple[RunState, ...], change: Callable[[], Json]
+    ) -> None:
+        self._call(kind)
+        fate, delay = next(self.action_fates)
+        if fate == "not sent":
+            raise NotSent("no connection")
+        if fate == "request lost":
+            raise OutcomeUnknown("the connection was closed")
+
+        def come_through() -> None:
+            run = self.runs[workflow_id]
+            if run.state not in fits:
+                return
+            self.acted.append(kind)
+            self.runs[workflow_id] = replace(run, state="RUNNING", **change())
+            self.appears[workflow_id] = self._clock.monotonic()
+
+        if fate == "answered":
+            run = self.seen(workflow_id)
+            if run is None:
+                raise Gone(workflow_id)
+            if run.state not in fits:
+                raise Conflict(f"{workflow_id} is {run.state}")
+            come_through()
+            return
+        self._coming.append((self._clock.monotonic() + delay, kind, come_through))
+        if fate == "killed":
+            raise Killed("in the middle of an action")
+        raise OutcomeUnknown("the answer was lost")
+
+    def _let_through(self) -> None:
+        now = self._clock.monotonic()
+        due = [item for item in self._coming if item[0] <= now]
+        self._coming = [item for item in self._coming if item[0] > now]
+        for _, _, come_through in due:
+            come_through()
+
     async def get_definition(self, name: str, version: int) -> Json | None:
         """One version, or None."""
         self._call("get_definition")
@@ -355,7 +436,7 @@ class FakeTracker:
         self._conductor = conductor
         self.keys: dict[str, Key] = {}
         self._views: dict[str, RunSeen | None] = {}
-        self._settled: set[str] = set()
+        self._settled: dict[str, RunSeen | None] = {}
 
     def watch(self, workflow_id: str, key: Key) -> None:
         """Follow it."""
@@ -371,17 +452,27 @@ class FakeTracker:
 
     def settle(self, workflow_id: str) -> None:
         """Its end is written: it is read again only if it moves."""
-        self._views.pop(workflow_id, None)
-        self._settled.add(workflow_id)
+        self._settled[workflow_id] = self._views.pop(workflow_id, None)
+
+    def refresh(self, workflow_id: str) -> None:
+        """It is read with the next read anyway."""
+        self._settled.pop(workflow_id, None)
+
+    def forget(self, workflow_id: str) -> None:
+        """Nobody asks for it."""
+        self.keys.pop(workflow_id, None)
 
     def forget_key(self, key: Key) -> None:
         """Its object is gone."""
         self.keys = {known: whose for known, whose in self.keys.items() if whose != key}
 
     def read(self) -> None:
-        """Read everything that is watched and not settled."""
-        for workflow_id in self.keys.keys() - self._settled:
-            self.put(workflow_id, self._conductor.seen(workflow_id))
+        """Read everything that is watched; of what is settled, only what moved since."""
+        for workflow_id in self.keys:
+            seen = self._conductor.seen(workflow_id)
+            if workflow_id not in self._settled or self._settled[workflow_id] != seen:
+                self._settled.pop(workflow_id, None)
+                self.put(workflow_id, seen)
 
 
 class FakeLeases:
