@@ -40,7 +40,11 @@ def main() -> int:
     logging.getLogger("kopf").setLevel(max(logging.WARNING, logging.getLevelName(settings.log_level)))
     # It says at each start that it leaves the signals to us, as it should.
     logging.getLogger("kopf._core.reactor.running").setLevel(logging.ERROR)
-    return app.run(settings)
+    try:
+        return app.run(settings)
+    except SettingsError as error:
+        print(f"podium: {error}", file=sys.stderr)
+        return 2
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
 """The composition root: builds the rooms, connects them, and runs them until a signal."""
 
 import asyncio
-import contextlib
 import functools
 import logging
 import os
@@ -11,25 +10,33 @@ import socket
 import time
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
-from typing import TypeVar
 
 import kopf
 
+from podium.adapters.budget import Traffic
 from podium.adapters.clock import SystemClock
 from podium.adapters.conductor import HttpConductor
 from podium.adapters.events import EventRecorder
 from podium.adapters.kubernetes import KubernetesCluster, load_configuration
 from podium.adapters.metrics import Metrics
 from podium.core import runs, workflow
-from podium.core.definitions import Isolation, Rules
-from podium.core.objects import WorkflowRun, is_finished, project_workflow, project_workflow_run
+from podium.core.definitions import Rules
+from podium.core.objects import (
+    WorkflowRun,
+    is_finished,
+    project_connection,
+    project_workflow,
+    project_workflow_run,
+)
 from podium.gateway.site import Site, serve
 from podium.informers.handlers import connection_of
 from podium.informers.watching import watch
-from podium.ports import Conductor, Json, Key, PortError
+from podium.ports import Access, Json, Key
+from podium.reconciler.conductor_connections import ConnectionReconciler
 from podium.reconciler.connections import Connections, Link
 from podium.reconciler.lease import LeaderLease
 from podium.reconciler.loop import work
+from podium.reconciler.patience import every, first
 from podium.reconciler.queue import KeyedQueue
 from podium.reconciler.resync import resync
 from podium.reconciler.runs import RunReconciler
@@ -39,8 +46,6 @@ from podium.reconciler.workflows import WorkflowReconciler
 from podium.settings import Settings
 
 log = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 _WORKFLOW_LOOK = 60.0
 _TOO_LATE = 30.0
@@ -68,11 +73,15 @@ async def operate(
 ) -> int:
     """Run the operator until `stop` is set. `ready` is set once it works. `crash`: for tests."""
     configuration = await load_configuration(settings.kubeconfig, settings.context)
-    async with (
-        KubernetesCluster(configuration) as cluster,
-        HttpConductor(settings.conductor_url, timeout=settings.conductor_timeout) as conductor,
-    ):
-        operator = Operator(settings, cluster, conductor, crash)
+    traffic = Traffic()
+    default = HttpConductor(
+        settings.access(),
+        timeout=settings.conductor_timeout,
+        traffic=traffic,
+        on_refused=lambda: default.use(settings.credentials()),
+    )
+    async with KubernetesCluster(configuration) as cluster, default as conductor:
+        operator = Operator(settings, cluster, conductor, traffic, crash)
         return await operator.run(functools.partial(connection_of, configuration), stop, ready)
 
 
@@ -84,11 +93,12 @@ class Operator:
         settings: Settings,
         cluster: KubernetesCluster,
         conductor: HttpConductor,
+        traffic: Traffic,
         crash: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.settings = settings
         self.cluster = cluster
-        self.conductor = conductor
+        self.traffic = traffic
         self.metrics = Metrics()
         self.store = Store()
         self._crash = crash
@@ -98,7 +108,27 @@ class Operator:
         self._beat = time.monotonic()
         self._synced = False
         self._exit = 0
-        self.connections = Connections(self._link(conductor, settings.isolation))
+        follow = functools.partial(
+            RunTracker,
+            wake=self._queue.add,
+            sweep_interval=settings.sweep_interval,
+            stranger=self._on_stranger,
+        )
+        self.connections = Connections(
+            Link(conductor, follow(conductor), settings.isolation),
+            self.store,
+            default_namespaces=frozenset(settings.default_connection_namespaces),
+        )
+        self._dialing = ConnectionReconciler(
+            cluster,
+            self._clock,
+            self._recorder,
+            self.store,
+            self.connections,
+            self._dial,
+            follow,
+            wake=self._queue.add,
+        )
         self._uids: dict[str, Key] = {}
         self._cluster_id = ""
         self._reconcilers: dict[str, Callable[[Key], Awaitable[float | None]]] = {}
@@ -116,20 +146,21 @@ class Operator:
         tasks = [asyncio.create_task(self._keep_beating(), name="beat")]
         lease = self._lease()
         try:
-            self._cluster_id = await self._first("read the cluster's id", self.cluster.read_cluster_id, stop)
+            self._cluster_id = await first("read the cluster's id", self.cluster.read_cluster_id, stop)
             if lease is not None:
                 await _unless(stop, lease.acquire())
             if stop.is_set():
                 return self._exit
             self._assemble()
-            await self._first("list the objects", self._resync, stop)
+            await first("list the objects", self._resync, stop)
+            await self._dialing.open_all()
             jobs = {
                 "reconcile": work(self._queue, self._reconcilers, at_once=settings.reconcilers),
                 "trackers": self.connections.run(),
                 "events": self._recorder.run(),
-                "resync": self._every(settings.resync_interval, self._resync),
-                "drift": self._every(settings.drift_interval, self._find_drift),
-                "look": self._every(_WORKFLOW_LOOK, self._look_at_workflows),
+                "resync": every(settings.resync_interval, self._resync),
+                "drift": every(settings.drift_interval, self._find_drift),
+                "look": every(_WORKFLOW_LOOK, self._look_at_workflows),
                 "watch": watch(
                     self._on_object, self._on_gone, connection=connection, namespaces=settings.namespaces
                 ),
@@ -155,6 +186,7 @@ class Operator:
         finally:
             stop.set()
             await _end(tasks)
+            await self._dialing.close_all()
             if lease is not None:
                 await lease.release()
             await site.cleanup()
@@ -193,42 +225,29 @@ class Operator:
             wake=self._queue.add,
             status_interval=settings.status_interval,
         )
+        reconcilers = {
+            "WorkflowRun": run_reconciler.reconcile,
+            "Workflow": self._workflows.reconcile,
+            "ConductorConnection": self._dialing.reconcile,
+        }
         self._reconcilers = {
-            "WorkflowRun": self._measured("WorkflowRun", run_reconciler.reconcile),
-            "Workflow": self._measured("Workflow", self._workflows.reconcile),
+            kind: self.metrics.measured(kind, reconcile) for kind, reconcile in reconcilers.items()
         }
         self.metrics.gauge("queue_keys", "Objects waiting to be looked at", lambda: float(len(self._queue)))
-        self.metrics.gauge("conductor_requests", "Requests to Conductor", lambda: self.conductor.requests)
+        self.metrics.gauge("conductor_requests", "Requests to Conductor", lambda: self.traffic.requests)
+        self.metrics.gauge(
+            "conductor_wait_seconds",
+            "Time that requests waited for their budget",
+            lambda: self.traffic.waited,
+        )
         self.metrics.gauge("status_writes", "Writes to the API server", lambda: self.cluster.writes)
         self.metrics.gauge("active_runs", "Runs not yet finished", self._active_runs)
 
-    def _link(self, conductor: Conductor, isolation: Isolation) -> Link:
-        tracker = RunTracker(
-            conductor,
-            self._queue.add,
-            sweep_interval=self.settings.sweep_interval,
-            stranger=self._on_stranger,
+    async def _dial(self, access: Access, on_refused: Callable[[], None]) -> HttpConductor:
+        client = HttpConductor(
+            access, timeout=self.settings.conductor_timeout, traffic=self.traffic, on_refused=on_refused
         )
-        return Link(conductor, tracker, isolation)
-
-    def _measured(
-        self, kind: str, reconcile: Callable[[Key], Awaitable[float | None]]
-    ) -> Callable[[Key], Awaitable[float | None]]:
-        seconds = self.metrics.reconcile_seconds.labels(kind)
-        fine = self.metrics.reconciles.labels(kind, "ok")
-        failed = self.metrics.reconciles.labels(kind, "error")
-
-        async def measured(key: Key) -> float | None:
-            with seconds.time():
-                try:
-                    again = await reconcile(key)
-                except BaseException:
-                    failed.inc()
-                    raise
-                fine.inc()
-                return again
-
-        return measured
+        return await client.__aenter__()
 
     def _lease(self) -> LeaderLease | None:
         if not self.settings.lease:
@@ -268,6 +287,10 @@ class Operator:
                 if before is None or before.status != seen.status or changed:
                     self._wake_pending_runs(key)
             return
+        if key.kind == "ConductorConnection":
+            if self.store.put_connection(project_connection(body)):
+                self._queue.add(key)
+            return
         run = project_workflow_run(body)
         if self.store.put_run(run):
             self._uids[run.uid] = key
@@ -277,6 +300,8 @@ class Operator:
     def _on_gone(self, key: Key) -> None:
         if key.kind == "Workflow":
             self.store.remove_workflow(key)
+        elif key.kind == "ConductorConnection":
+            self.store.remove_connection(key)
         elif key.kind == "WorkflowRun":
             run = self.store.runs.get(key)
             self.store.remove_run(key)
@@ -323,7 +348,7 @@ class Operator:
             workflow_id = (item.status.get("conductor") or {}).get("workflowId")
             if not workflow_id or is_finished(item):
                 continue
-            link = self.connections.of_run(item, self.store.workflow_of(item))
+            link = self.connections.of_run(item)
             if isinstance(link, Link):
                 link.tracker.watch(workflow_id, item.key)
         self.connections.refresh_all()
@@ -336,34 +361,10 @@ class Operator:
         for key in self.store.workflows:
             self._queue.add(key)
 
-    async def _every(self, interval: float, job: Callable[[], Awaitable[None]]) -> None:
-        while True:
-            await asyncio.sleep(interval)
-            try:
-                await job()
-            except PortError as error:
-                log.warning("%s: %s; trying again in %s s", job.__name__.strip("_"), error, interval)
-
     async def _keep_beating(self) -> None:
         while True:
             self._beat = time.monotonic()
             await asyncio.sleep(1.0)
-
-    async def _first(self, what: str, job: Callable[[], Awaitable[T]], stop: asyncio.Event) -> T:
-        """Something that must work once before anything else can; the API server may still be away."""
-        told = False
-        while True:
-            try:
-                return await job()
-            except PortError as error:
-                if not told:
-                    log.warning("cannot %s yet: %s", what, error)
-                    told = True
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(1.0):
-                        await stop.wait()
-                if stop.is_set():
-                    raise
 
     def _lost_lease(self, stop: asyncio.Event) -> None:
         log.error("the Lease is lost: another replica leads; ending at once")

@@ -4,8 +4,8 @@ Adapters implement these at the edge and translate every foreign error once, the
 here knows HTTP, kopf or the Kubernetes client.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, Protocol
 
@@ -25,6 +25,10 @@ class RetryLater(PortError):
 
 class NotSent(RetryLater):
     """The request never left: nothing can have happened on the other side."""
+
+
+class LoginRefused(NotSent):
+    """The server does not take our credentials: nothing was done, and nothing will be with these."""
 
 
 class OutcomeUnknown(RetryLater):
@@ -95,6 +99,10 @@ class Cluster(Protocol):
 
     async def delete(self, key: Key, *, uid: str) -> None:
         """Delete the object with this uid; one that is gone already is fine."""
+        ...
+
+    async def get_secret(self, namespace: str, name: str) -> dict[str, bytes]:
+        """The data of a core/v1 Secret. Raises Gone; Refused without the right to read it."""
         ...
 
 
@@ -208,8 +216,48 @@ class TaskAnswer:
     output: Json | None = None
 
 
+@dataclass(frozen=True)
+class Credentials:
+    """How Podium says to a Conductor who it is. The values are never shown, stored or logged."""
+
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Sent with every request."""
+    key_id: str = ""
+    """Of an Orkes application key, exchanged for a token; "": none."""
+    key_secret: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True)
+class Access:
+    """How a Conductor is reached."""
+
+    url: str
+    """With /api."""
+    ca: str = field(default="", repr=False)
+    """Certificates (PEM) of the authorities that are trusted, and no others; "": those of the system."""
+    requests_per_second: int = 50
+    credentials: Credentials = field(default_factory=Credentials)
+
+
+@dataclass(frozen=True)
+class ServerFacts:
+    """What a Conductor says of itself. "": it does not tell."""
+
+    version: str = ""
+    store: str = ""
+    """The database behind it."""
+    features: tuple[str, ...] = ()
+    """What it can do that others cannot."""
+    missing: tuple[str, ...] = ()
+    """What Podium would use and it lacks."""
+
+
 class Conductor(Protocol):
     """The Conductor server: definitions, runs, what workers poll."""
+
+    async def describe(self) -> ServerFacts:
+        """What server it is; asked with our credentials. Raises LoginRefused."""
+        ...
 
     async def get_definitions(self, name: str) -> list[Json]:
         """Every version of a workflow definition, oldest first; empty if there is none."""
@@ -297,6 +345,29 @@ class Conductor(Protocol):
 
     async def nudge(self, workflow_id: str) -> None:
         """Have the run's next step decided now. Harmless."""
+        ...
+
+
+class DialedConductor(Conductor, Protocol):
+    """A Conductor that was opened and has to be closed."""
+
+    def use(self, credentials: Credentials) -> None:
+        """Say who we are in another way from now on."""
+        ...
+
+    async def close(self) -> None:
+        """Let what is under way end, then end; what is asked afterwards raises NotSent."""
+        ...
+
+
+class Dial(Protocol):
+    """Opens Conductors."""
+
+    async def __call__(self, access: Access, on_refused: Callable[[], None]) -> DialedConductor:
+        """A client; nothing is asked of the server yet. Raises Refused if the access makes no sense.
+
+        `on_refused()`: the server refused credentials that it took before.
+        """
         ...
 
 

@@ -3,10 +3,13 @@
 import os
 import re
 from collections.abc import Mapping
-from typing import Literal
+from pathlib import Path
+from typing import Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from podium.ports import Access, Credentials
 
 _PREFIX = "PODIUM_"
 
@@ -22,6 +25,18 @@ class Settings(BaseModel):
 
     conductor_url: str
     """Conductor's API, with /api; also read from CONDUCTOR_SERVER_URL (conductor-python's variable)."""
+    conductor_auth_key: str = Field(default="", repr=False)
+    """Key id of an Orkes application: the operator's own connection logs in with it."""
+    conductor_auth_secret: str = Field(default="", repr=False)
+    """Its secret."""
+    conductor_headers_file: Path | None = None
+    """File with headers for the operator's own connection, `Name: value` a line; read again when refused."""
+    conductor_ca_file: Path | None = None
+    """File with the certificates (PEM) of the authorities that are trusted for it, and no others."""
+    conductor_requests_per_second: int = Field(default=200, ge=1, le=10_000)
+    """Requests a second at most through the operator's own connection; more wait."""
+    default_connection_namespaces: tuple[str, ...] = ()
+    """Namespaces whose Workflows may use the operator's own Conductor; empty: all."""
     conductor_timeout: float = Field(default=60.0, gt=0)
     """Longest answer waited for. A start of 3,000 tasks takes 12 s; shorter makes unknown outcomes."""
     kubeconfig: str | None = None
@@ -75,6 +90,39 @@ class Settings(BaseModel):
             raise ValueError(f"{value!r} is not host:port")
         return value
 
+    @model_validator(mode="after")
+    def _both_or_none(self) -> Self:
+        if bool(self.conductor_auth_key) != bool(self.conductor_auth_secret):
+            raise ValueError(
+                "set both PODIUM_CONDUCTOR_AUTH_KEY and PODIUM_CONDUCTOR_AUTH_SECRET, or neither"
+            )
+        return self
+
+    def access(self) -> Access:
+        """How the operator's own Conductor is reached. Raises SettingsError for a file that is no good."""
+        return Access(
+            url=self.conductor_url,
+            ca=_read("CONDUCTOR_CA_FILE", self.conductor_ca_file) if self.conductor_ca_file else "",
+            requests_per_second=self.conductor_requests_per_second,
+            credentials=self.credentials(),
+        )
+
+    def credentials(self) -> Credentials:
+        """As they are now: the file may have changed. Raises SettingsError."""
+        headers = {}
+        if self.conductor_headers_file:
+            for line in _read("CONDUCTOR_HEADERS_FILE", self.conductor_headers_file).splitlines():
+                name, colon, value = line.partition(":")
+                if not line.strip() or line.startswith("#"):
+                    continue
+                if not colon or not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name):
+                    raise SettingsError(
+                        f"PODIUM_CONDUCTOR_HEADERS_FILE: {self.conductor_headers_file} has a line that is "
+                        "not `Name: value`"
+                    )
+                headers[name] = value.strip()
+        return Credentials(headers, self.conductor_auth_key, self.conductor_auth_secret)
+
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> "Settings":
         """Settings from PODIUM_* variables. Raises SettingsError naming what is wrong."""
@@ -86,7 +134,7 @@ class Settings(BaseModel):
                 continue
             given[name] = (
                 tuple(part.strip() for part in text.split(",") if part.strip())
-                if name in ("namespaces", "allowed_names")
+                if name in ("namespaces", "allowed_names", "default_connection_namespaces")
                 else text
             )
         for name, usual in (("conductor_url", "CONDUCTOR_SERVER_URL"), ("kubeconfig", "KUBECONFIG")):
@@ -101,6 +149,14 @@ class Settings(BaseModel):
             return cls.model_validate(given)
         except ValidationError as error:
             problems = "; ".join(
-                f"{_PREFIX}{str(item['loc'][0]).upper()}: {item['msg']}" for item in error.errors()
+                f"{_PREFIX}{str(item['loc'][0]).upper()}: {item['msg']}" if item["loc"] else item["msg"]
+                for item in error.errors()
             )
             raise SettingsError(problems) from None
+
+
+def _read(variable: str, path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{_PREFIX}{variable}: {path} cannot be read: {error}") from None

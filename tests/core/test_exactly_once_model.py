@@ -95,7 +95,7 @@ class World:
         self.tracker = FakeTracker(self.conductor)
         self.reconciler = RunReconciler(
             self.cluster,
-            Connections(Link(self.conductor, self.tracker)),  # type: ignore[arg-type]
+            Connections(Link(self.conductor, self.tracker), self.store),  # type: ignore[arg-type]
             self.clock,
             self.recorder,
             self.store,

@@ -1,7 +1,9 @@
 """A proxy that loses a request before it arrives, or its answer after it was carried out."""
 
 import itertools
+import ssl
 from collections import Counter
+from typing import Self
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -11,7 +13,8 @@ from aiohttp import web
 class CuttingProxy:
     """`url` stands in for Conductor's; `cut` says what is lost."""
 
-    def __init__(self, target: str) -> None:
+    def __init__(self, target: str, *, tls: ssl.SSLContext | None = None) -> None:
+        self._tls = tls
         parts = urlsplit(target)
         self._target = f"{parts.scheme}://{parts.netloc}"
         self._path = parts.path
@@ -25,16 +28,16 @@ class CuttingProxy:
         self._rule = (method, path)
         self._turn = itertools.cycle(every)
 
-    async def __aenter__(self) -> "CuttingProxy":
+    async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession()
         application = web.Application(client_max_size=64 * 1024 * 1024)
         application.router.add_route("*", "/{path:.*}", self._pass)
         self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=1.0)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", 0)
+        site = web.TCPSite(self._runner, "127.0.0.1", 0, ssl_context=self._tls)
         await site.start()
         host, port = self._runner.addresses[0][:2]
-        self.url = f"http://{host}:{port}{self._path}"
+        self.url = f"{'https' if self._tls else 'http'}://{host}:{port}{self._path}"
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -25,6 +25,7 @@ from podium.ports import (
     RetryLater,
     RunSeen,
     RunState,
+    ServerFacts,
     StartRequest,
     TaskAnswer,
     TaskSeen,
@@ -91,6 +92,7 @@ class FakeCluster:
 
     def __init__(self) -> None:
         self.objects: dict[Key, Json] = {}
+        self.secrets: dict[str, dict[str, bytes]] = {}
         self._owned: dict[tuple[Key, str], set[str]] = {}
         self._versions = itertools.count(100)
         self.lose_answer: Iterator[bool] = itertools.repeat(False)
@@ -192,6 +194,12 @@ class FakeCluster:
         if key in self.objects and self.objects[key]["metadata"]["uid"] == uid:
             del self.objects[key]
 
+    async def get_secret(self, namespace: str, name: str) -> dict[str, bytes]:
+        """By its name, in every namespace. Raises Gone."""
+        if name not in self.secrets:
+            raise Gone(name)
+        return dict(self.secrets[name])
+
     def _check(self, body: Json, resource_version: str | None) -> None:
         if resource_version and resource_version != body["metadata"]["resourceVersion"]:
             raise Conflict("the object has been modified")
@@ -254,6 +262,11 @@ class FakeConductor:
     def set_state(self, workflow_id: str, state: RunState, reason: str = "") -> None:
         """Someone does this in Conductor itself."""
         self.runs[workflow_id] = replace(self.runs[workflow_id], state=state, reason=reason)
+
+    async def describe(self) -> ServerFacts:
+        """A version, if it is there."""
+        self._call("describe")
+        return ServerFacts("3.32.3")
 
     async def start(self, request: StartRequest) -> str:
         """A run, or what its fate is."""

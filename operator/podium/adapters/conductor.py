@@ -6,6 +6,7 @@ for workers: it has no asynchronous client for workflows and definitions.
 
 import asyncio
 import json
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import cast
@@ -21,16 +22,36 @@ from podium.ports import (
     OutcomeUnknown,
     Polled,
     Refused,
+    RetryLater,
     RunSeen,
+    ServerFacts,
     StartRequest,
     TaskAnswer,
 )
 
 _PAGE = 500
+_VERSION = re.compile(r"v?\d[\w.+-]{0,62}")
 
 
 class HttpConductor(ConductorHttp):
     """`podium.ports.Conductor` over HTTP. Open it with `async with`."""
+
+    # --- the server itself ---------------------------------------------------------------------------
+
+    async def describe(self) -> ServerFacts:
+        """What server it is; asked with our credentials. Raises LoginRefused."""
+        # The version may be told to everyone; what workers poll is not.
+        polls, answer = await asyncio.gather(
+            self._send("GET", "/tasks/queue/polldata", params={"taskType": "podium"}),
+            self._send("GET", "/version"),
+        )
+        if polls.status < 500 and polls.status not in (408, 429) and not polls.is_list:
+            # Conductor answers with its own user interface to every path that it does not know.
+            raise RetryLater(f"{self.url} is not Conductor's API ({polls.told}): should it end in /api?")
+        raise_for(polls)
+        version = answer.text.strip().strip('"') if answer.status == 200 else ""
+        # Whoever names a URL must not read in a status what some other server says there.
+        return ServerFacts(version=version if _VERSION.fullmatch(version) else "")
 
     # --- definitions ---------------------------------------------------------------------------------
 

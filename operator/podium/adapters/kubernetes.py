@@ -4,6 +4,7 @@
 25 MB and break on what they do not know.
 """
 
+import base64
 import contextlib
 from collections.abc import AsyncIterator, Sequence
 from types import TracebackType
@@ -165,6 +166,14 @@ class KubernetesCluster:
                 )
 
     # --- what is not one of our kinds ----------------------------------------------------------------
+
+    async def get_secret(self, namespace: str, name: str) -> dict[str, bytes]:
+        """The data of a core/v1 Secret. Raises Gone; Refused without the right to read it."""
+        async with _translate_errors():
+            found = await client.CoreV1Api(self._api).read_namespaced_secret(
+                name, namespace, _request_timeout=_REQUEST_TIMEOUT
+            )
+            return {key: base64.b64decode(value) for key, value in (found.data or {}).items()}
 
     async def read_cluster_id(self) -> str:
         """The uid of the namespace kube-system: what tells this cluster from every other."""

@@ -1,8 +1,10 @@
 """What Prometheus scrapes of the operator. No label has an object's name: their number is bounded."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from podium.ports import Key
 
 _COUNTERS = {
     "duplicate_runs": "Duplicate runs that were found in Conductor and ended",
@@ -38,6 +40,25 @@ class Metrics:
     def count(self, what: str) -> None:
         """One more of a counter named above."""
         self._counters[what].inc()
+
+    def measured(
+        self, kind: str, reconcile: Callable[[Key], Awaitable[float | None]]
+    ) -> Callable[[Key], Awaitable[float | None]]:
+        """The same pass, timed and counted."""
+        seconds = self.reconcile_seconds.labels(kind)
+        fine, failed = self.reconciles.labels(kind, "ok"), self.reconciles.labels(kind, "error")
+
+        async def measured(key: Key) -> float | None:
+            with seconds.time():
+                try:
+                    again = await reconcile(key)
+                except BaseException:
+                    failed.inc()
+                    raise
+                fine.inc()
+                return again
+
+        return measured
 
     def gauge(self, name: str, text: str, read: Callable[[], float]) -> None:
         """A gauge that is read when it is scraped."""

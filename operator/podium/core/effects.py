@@ -6,7 +6,7 @@ from typing import Literal
 
 from podium.api.v1alpha1.reasons import EventReason, Reason
 from podium.core.conditions import Word
-from podium.ports import Json, StartRequest, TaskAnswer
+from podium.ports import Access, Json, StartRequest, TaskAnswer
 
 
 @dataclass(frozen=True)
@@ -179,6 +179,33 @@ class Nudge:
 
 
 @dataclass(frozen=True)
+class ReadSecret:
+    """Read a Secret of the object's namespace."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class Dial:
+    """Have a client for this access; runs that use the connection go through it from now on."""
+
+    access: Access
+    isolation: Literal["Namespace", "Shared"]
+
+
+@dataclass(frozen=True)
+class HangUp:
+    """Have no client: the connection cannot be used, and why."""
+
+    problem: Unknown
+
+
+@dataclass(frozen=True)
+class Describe:
+    """Ask the server what it is."""
+
+
+@dataclass(frozen=True)
 class Report:
     """The end of a pass: what the status says, what people are told, when to look again."""
 
@@ -193,6 +220,7 @@ class Report:
 
 DefinitionEffect = PutTaskDefinition | PutDefinition | DeleteDefinition
 WorkflowEffect = SetFinalizers | DefinitionEffect | Report
+ConnectionEffect = ReadSecret | Dial | HangUp | Describe | Report
 Look = FetchDefinition | LookUp | ReadRun | ReadChildren | ReadPollers
 Action = Retry | Restart | Rerun | Skip
 Change = Pause | Resume | Terminate | Nudge

@@ -6,6 +6,7 @@ from typing import Generic, TypeVar
 
 from pydantic import ValidationError
 
+from podium.api.v1alpha1.conductor_connection import CONDUCTOR_CONNECTION, ConductorConnectionSpec
 from podium.api.v1alpha1.meta import Model
 from podium.api.v1alpha1.workflow import WORKFLOW, WorkflowSpec
 from podium.api.v1alpha1.workflow_run import FINISHED, WORKFLOW_RUN, WorkflowRunSpec
@@ -33,6 +34,7 @@ class Projection(Generic[S]):
 
 Workflow = Projection[WorkflowSpec]
 WorkflowRun = Projection[WorkflowRunSpec]
+ConductorConnection = Projection[ConductorConnectionSpec]
 
 
 def project_workflow(body: Json) -> Workflow:
@@ -43,6 +45,11 @@ def project_workflow(body: Json) -> Workflow:
 def project_workflow_run(body: Json) -> WorkflowRun:
     """A WorkflowRun as the API server shows it → its projection."""
     return _project(body, WORKFLOW_RUN.kind, WorkflowRunSpec)
+
+
+def project_connection(body: Json) -> ConductorConnection:
+    """A ConductorConnection as the API server shows it → its projection."""
+    return _project(body, CONDUCTOR_CONNECTION.kind, ConductorConnectionSpec)
 
 
 def conditions_of(thing: "Projection[S]") -> list[Json]:

@@ -8,10 +8,11 @@ from datetime import datetime
 
 from podium.core.definitions import Isolation
 from podium.core.effects import Unknown
-from podium.core.objects import Workflow, WorkflowRun
+from podium.core.objects import Workflow, WorkflowRun, is_finished
 from podium.core.ownership import podium_metadata
 from podium.core.runs import DefinitionFacts, shape_of
 from podium.ports import Conductor, Json, Key, Polled, PortError, RetryLater
+from podium.reconciler.store import Store
 from podium.reconciler.tracker import RunTracker
 
 _MOST_DEFINITIONS = 2_000
@@ -58,6 +59,8 @@ class Link:
     """Who polled, and when that was asked."""
     checked: dict[str, frozenset[tuple[int, int]]] = field(default_factory=dict)
     """Definition → the versions and stamps that were compared last."""
+    trouble: str = ""
+    """Why they could not be compared, the last time."""
 
     @property
     def isolated(self) -> bool:
@@ -84,39 +87,76 @@ def usable(link: Link | Unknown) -> Link:
 class Connections:
     """Which Conductor a Workflow or a run uses; a connection is known by its namespace and name."""
 
-    def __init__(self, default: Link) -> None:
-        """`default`: the operator's own."""
+    def __init__(
+        self, default: Link, store: Store, *, default_namespaces: frozenset[str] = frozenset()
+    ) -> None:
+        """`default`: the operator's own. `default_namespaces`: who may use it; empty: all."""
         self._default = default
-        self._named: dict[tuple[str, str], Link | Unknown] = {}
+        self._store = store
+        self._default_namespaces = default_namespaces
+        self._named: dict[Key, Link | Unknown] = {}
         self._changed = asyncio.Event()
-
-    def of(self, namespace: str, name: str | None) -> Link | Unknown:
-        """The link of a connection, None being the operator's own; or why it cannot be used."""
-        if name is None:
-            return self._default
-        absent = Unknown(f"there is no ConductorConnection {name} here", reason="ConnectionNotFound")
-        return self._named.get((namespace, name), absent)
-
-    def put(self, namespace: str, name: str, link: Link | Unknown) -> None:
-        """What there is of a connection from now on."""
-        self._named[namespace, name] = link
-        self._changed.set()
-
-    def remove(self, namespace: str, name: str) -> None:
-        """There is no such connection any more."""
-        self._named.pop((namespace, name), None)
-        self._changed.set()
 
     def of_workflow(self, workflow: Workflow) -> Link | Unknown:
         """The one that its spec names."""
-        return self.of(workflow.key.namespace, workflow.spec.connection if workflow.spec else None)
+        name = workflow.spec.connection if workflow.spec else None
+        return self._of(workflow.key.namespace, name, begun=workflow.deleting_since is not None)
 
-    def of_run(self, run: WorkflowRun, workflow: Workflow | None) -> Link | Unknown:
+    def of_run(self, run: WorkflowRun) -> Link | Unknown:
         """The one that was recorded with the intent to start it; before that, its Workflow's."""
         conductor = run.status.get("conductor")
-        if conductor is None and workflow is not None:
-            return self.of_workflow(workflow)
-        return self.of(run.key.namespace, (conductor or {}).get("connection"))
+        return self._of(run.key.namespace, self._name_of(run), begun=conductor is not None)
+
+    def get(self, key: Key) -> Link | Unknown | None:
+        """The link of a ConductorConnection, or why it has none; None if nothing was put yet."""
+        return self._named.get(key)
+
+    def put(self, key: Key, link: Link | Unknown) -> None:
+        """What there is of a ConductorConnection from now on."""
+        self._named[key] = link
+        self._changed.set()
+
+    def remove(self, key: Key) -> None:
+        """There is no such ConductorConnection any more."""
+        self._named.pop(key, None)
+        self._changed.set()
+
+    def users(self, key: Key) -> Iterable[Key]:
+        """Workflows that name a ConductorConnection, and runs not yet finished that go through it."""
+        for workflow in list(self._store.workflows.values()):
+            named = workflow.spec.connection if workflow.spec else None
+            if named == key.name and workflow.key.namespace == key.namespace:
+                yield workflow.key
+        for run in list(self._store.runs.values()):
+            if run.key.namespace == key.namespace and not is_finished(run) and self._name_of(run) == key.name:
+                yield run.key
+
+    def _name_of(self, run: WorkflowRun) -> str | None:
+        if (conductor := run.status.get("conductor")) is not None:
+            return str(name) if (name := conductor.get("connection")) else None
+        workflow = self._store.workflow_of(run)
+        return workflow.spec.connection if workflow and workflow.spec else None
+
+    def _of(self, namespace: str, name: str | None, *, begun: bool) -> Link | Unknown:
+        """`begun`: it is to be brought to its end, which needs no leave."""
+        if name is None:
+            if begun or not self._default_namespaces or namespace in self._default_namespaces:
+                return self._default
+            return Unknown(
+                f"namespace {namespace} may not use the operator's own Conductor: name a ConductorConnection "
+                "in spec.connection, or have it added to PODIUM_DEFAULT_CONNECTION_NAMESPACES",
+                "DefaultNotAllowed",
+                stalled=True,
+            )
+        key = Key("ConductorConnection", namespace, name)
+        link = self._named.get(key)
+        if isinstance(link, Link):
+            return link
+        if isinstance(link, Unknown):
+            return Unknown(f"ConductorConnection {name}: {link.error}", "ConnectionNotReady")
+        if key in self._store.connections:
+            return Unknown(f"ConductorConnection {name} was not looked at yet", "ConnectionNotReady")
+        return Unknown(f"there is no ConductorConnection {name} here", "ConnectionNotFound")
 
     def links(self) -> Iterable[Link]:
         """All that are in use."""

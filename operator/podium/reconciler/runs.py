@@ -251,7 +251,7 @@ class RunReconciler:
         return run
 
     def _remember(self, run: WorkflowRun) -> _Memory:
-        link = self._connections.of_run(run, self._store.workflow_of(run))
+        link = self._connections.of_run(run)
         memory = self._memory.get(run.key)
         if memory is None or memory.uid != run.uid:
             memory = self._memory[run.key] = _Memory(run.uid, link)

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from typing import TypeVar
 
 from podium.api.v1alpha1.meta import Model
-from podium.core.objects import Projection, Workflow, WorkflowRun, is_finished
+from podium.core.objects import ConductorConnection, Projection, Workflow, WorkflowRun, is_finished
 from podium.core.workflow import RunTally
 from podium.ports import Key
 
@@ -18,11 +18,16 @@ class Store:
     def __init__(self) -> None:
         self.workflows: dict[Key, Workflow] = {}
         self.runs: dict[Key, WorkflowRun] = {}
+        self.connections: dict[Key, ConductorConnection] = {}
         self._runs_of: defaultdict[tuple[str, str], set[Key]] = defaultdict(set)
 
     def put_workflow(self, workflow: Workflow) -> bool:
         """Whether it was news."""
         return _put(self.workflows, workflow)
+
+    def put_connection(self, connection: ConductorConnection) -> bool:
+        """Whether it was news."""
+        return _put(self.connections, connection)
 
     def put_run(self, run: WorkflowRun) -> bool:
         """Whether it was news."""
@@ -38,6 +43,10 @@ class Store:
     def remove_workflow(self, key: Key) -> None:
         """It is gone from the cluster."""
         self.workflows.pop(key, None)
+
+    def remove_connection(self, key: Key) -> None:
+        """It is gone from the cluster."""
+        self.connections.pop(key, None)
 
     def remove_run(self, key: Key) -> None:
         """It is gone from the cluster."""

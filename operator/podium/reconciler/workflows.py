@@ -85,8 +85,11 @@ class WorkflowReconciler:
         try:
             listed = await link.conductor.list_definition_stamps()
         except PortError as error:
-            log.warning("cannot look for altered definitions: %s", error)
+            if str(error) != link.trouble:
+                log.warning("cannot look for altered definitions: %s", error)
+            link.trouble = str(error)
             return []
+        link.trouble = ""
         for (name, version), at in listed.items():
             stamps[name].add((version, at))
         moved = []

@@ -1,0 +1,40 @@
+"""Jobs that another side may fail at: tried until they work, or again and again by the clock."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from podium.ports import PortError
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+async def first(what: str, job: Callable[[], Awaitable[T]], stop: asyncio.Event) -> T:
+    """Something that must work once before anything else can; the API server may still be away."""
+    told = False
+    while True:
+        try:
+            return await job()
+        except PortError as error:
+            if not told:
+                log.warning("cannot %s yet: %s", what, error)
+                told = True
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(1.0):
+                    await stop.wait()
+            if stop.is_set():
+                raise
+
+
+async def every(interval: float, job: Callable[[], Awaitable[None]]) -> None:
+    """Every `interval` seconds, until cancelled."""
+    while True:
+        await asyncio.sleep(interval)
+        try:
+            await job()
+        except PortError as error:
+            log.warning("%s: %s; trying again in %s s", job.__name__.strip("_"), error, interval)
