@@ -3,10 +3,7 @@
 import asyncio
 import functools
 import logging
-import os
-import secrets
 import signal
-import socket
 import time
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
@@ -43,7 +40,7 @@ from podium.reconciler.runs import RunReconciler
 from podium.reconciler.store import Store
 from podium.reconciler.tracker import RunTracker
 from podium.reconciler.workflows import WorkflowReconciler
-from podium.settings import Settings
+from podium.settings import Settings, SettingsError
 
 log = logging.getLogger(__name__)
 
@@ -78,11 +75,19 @@ async def operate(
         settings.access(),
         timeout=settings.conductor_timeout,
         traffic=traffic,
-        on_refused=lambda: default.use(settings.credentials()),
+        on_refused=lambda: _read_again(settings, default),
     )
     async with KubernetesCluster(configuration) as cluster, default as conductor:
         operator = Operator(settings, cluster, conductor, traffic, crash)
         return await operator.run(functools.partial(connection_of, configuration), stop, ready)
+
+
+def _read_again(settings: Settings, conductor: HttpConductor) -> None:
+    """The file with headers may have been rotated."""
+    try:
+        conductor.use(settings.credentials())
+    except SettingsError as error:
+        log.warning("%s; what was read before is kept", error)
 
 
 class Operator:
@@ -144,7 +149,9 @@ class Operator:
         site = await serve(self._site().build(), settings.listen)
         # A standby beats too: it is alive, it only does not lead.
         tasks = [asyncio.create_task(self._keep_beating(), name="beat")]
-        lease = self._lease()
+        lease = None
+        if settings.lease:
+            lease = LeaderLease.of(settings.lease, self.cluster, self._clock, settings.lease_duration)
         try:
             self._cluster_id = await first("read the cluster's id", self.cluster.read_cluster_id, stop)
             if lease is not None:
@@ -248,19 +255,6 @@ class Operator:
             access, timeout=self.settings.conductor_timeout, traffic=self.traffic, on_refused=on_refused
         )
         return await client.__aenter__()
-
-    def _lease(self) -> LeaderLease | None:
-        if not self.settings.lease:
-            return None
-        namespace, _, name = self.settings.lease.rpartition("/")
-        return LeaderLease(
-            self.cluster,
-            self._clock,
-            namespace=namespace or "default",
-            name=name,
-            identity=f"{socket.gethostname()}_{os.getpid()}_{secrets.token_hex(3)}",
-            duration=self.settings.lease_duration,
-        )
 
     def _site(self) -> Site:
         return Site(

@@ -366,7 +366,7 @@ class Dial(Protocol):
     async def __call__(self, access: Access, on_refused: Callable[[], None]) -> DialedConductor:
         """A client; nothing is asked of the server yet. Raises Refused if the access makes no sense.
 
-        `on_refused()`: the server refused credentials that it took before.
+        `on_refused()`: the server refuses the credentials; told from time to time.
         """
         ...
 

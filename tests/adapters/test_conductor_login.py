@@ -108,7 +108,7 @@ async def test_tokens_that_are_never_taken_are_not_fetched_for_every_request() -
     assert server.login.retry(await server.login.headers())
 
 
-async def test_a_refused_key_is_told_once_and_rests() -> None:
+async def test_a_refused_key_is_told_and_rests() -> None:
     server = Server()
     server.fate = LoginRefused("no such key")
     for _ in range(10):
@@ -118,7 +118,8 @@ async def test_a_refused_key_is_told_once_and_rests() -> None:
     server.now += 6
     with pytest.raises(LoginRefused):
         await server.token()
-    assert (server.asked, server.told) == (2, 1)
+    # Whoever can have new ones may not have had them the first time.
+    assert (server.asked, server.told) == (2, 2)
 
 
 async def test_another_key_is_used_at_once() -> None:

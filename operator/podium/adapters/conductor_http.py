@@ -95,7 +95,7 @@ class ConductorHttp:
         """`access`: a plain URL, with /api, stands for one without a login.
 
         `timeout`: seconds for a whole answer; a start may take 12 s and more. `traffic`: counts for several
-        clients together. `on_refused()`: the server refused credentials that it took before.
+        clients together. `on_refused()`: the server refuses the credentials: are there newer ones?
         Raises Refused if the certificates are none.
         """
         access = Access(access, requests_per_second=_UNLIMITED) if isinstance(access, str) else access
@@ -175,7 +175,6 @@ class ConductorHttp:
         if answer.status in (401, 403):
             self._login.refused()
             raise LoginRefused(f"Conductor at {self.url} does not let Podium in: {answer.told}")
-        self._login.accepted()
         return answer
 
     async def _exchange(self, credentials: Credentials) -> str:

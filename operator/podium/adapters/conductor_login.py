@@ -45,7 +45,7 @@ class Login:
     ) -> None:
         """`exchange(credentials)`: a new token for the key. Raises LoginRefused, NotSent.
 
-        `on_refused()`: credentials that worked, or new ones, are refused; told once.
+        `on_refused()`: the server does not take these; told every 5 seconds at most.
         """
         self._credentials = credentials
         self._exchange = exchange
@@ -54,7 +54,7 @@ class Login:
         self._token: _Token | None = None
         self._renewal: asyncio.Task[_Token] | None = None
         self._refusal: tuple[float, str] | None = None
-        self._told = False
+        self._tell_at = 0.0
         self._rest_until = 0.0
 
     def use(self, credentials: Credentials) -> None:
@@ -62,7 +62,7 @@ class Login:
         if credentials != self._credentials:
             self._credentials = credentials
             self._token = self._renewal = self._refusal = None
-            self._told = False
+            self._tell_at = 0.0
             self._rest_until = 0.0
 
     async def headers(self) -> Mapping[str, str]:
@@ -96,13 +96,9 @@ class Login:
 
     def refused(self) -> None:
         """The server does not let us in, and asking again does not help."""
-        if not self._told:
-            self._told = True
+        if self._now() >= self._tell_at:
+            self._tell_at = self._now() + _REST
             self._on_refused()
-
-    def accepted(self) -> None:
-        """The server let us in."""
-        self._told = False
 
     async def _renew(self) -> _Token:
         if self._refusal is not None and self._now() < self._refusal[0]:

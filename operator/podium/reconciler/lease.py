@@ -2,9 +2,12 @@
 
 import asyncio
 import logging
+import os
+import secrets
+import socket
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import Protocol, Self
 
 from podium.core.durations import format_precise_time, parse_time
 from podium.ports import Clock, Conflict, Gone, Json, PortError
@@ -38,6 +41,20 @@ class LeaderLease:
         self._duration = duration
         self._seen: tuple[str, datetime] | None = None
         self.renewed: datetime | None = None
+
+    @classmethod
+    def of(cls, name: str, leases: Leases, clock: Clock, duration: float) -> Self:
+        """The Lease of this name (namespace/name; without a namespace, `default`), for this process."""
+        namespace, _, plain = name.rpartition("/")
+        identity = f"{socket.gethostname()}_{os.getpid()}_{secrets.token_hex(3)}"
+        return cls(
+            leases,
+            clock,
+            namespace=namespace or "default",
+            name=plain,
+            identity=identity,
+            duration=duration,
+        )
 
     async def acquire(self) -> None:
         """Wait until this process leads."""

@@ -81,6 +81,13 @@ class WorkflowReconciler:
         return [key for moved in looks for key in moved]
 
     async def _find_drift_of(self, link: Link) -> list[Key]:
+        users = [
+            workflow
+            for workflow in self._store.workflows.values()
+            if self._connections.of_workflow(workflow) is link
+        ]
+        if not users:
+            return []
         stamps: defaultdict[str, set[tuple[int, int]]] = defaultdict(set)
         try:
             listed = await link.conductor.list_definition_stamps()
@@ -93,9 +100,7 @@ class WorkflowReconciler:
         for (name, version), at in listed.items():
             stamps[name].add((version, at))
         moved = []
-        for key, workflow in self._store.workflows.items():
-            if self._connections.of_workflow(workflow) is not link:
-                continue
+        for workflow in users:
             known = workflow.status.get("conductor") or {}
             name = str(known.get("name", ""))
             if not name or workflow.deleting_since is not None:
@@ -107,7 +112,7 @@ class WorkflowReconciler:
             for version in here | {known["version"]}:
                 link.definitions.forget(name, version)
             link.checked[name] = found
-            moved.append(key)
+            moved.append(workflow.key)
         return moved
 
     async def _look(self, workflow: Workflow, link: Link | Unknown) -> Seen:
