@@ -1,14 +1,17 @@
 """Whose Conductor it is: one link for each connection, replaced when it changes, gone when it is deleted."""
 
 from collections.abc import Callable
+from datetime import timedelta
 
 import pytest
 
 from podium.core.effects import Unknown
 from podium.core.objects import project_connection, project_workflow, project_workflow_run
+from podium.core.runs import Policy
 from podium.ports import Access, Credentials, Json, Key, LoginRefused, Refused
 from podium.reconciler.conductor_connections import ConnectionReconciler
 from podium.reconciler.connections import Connections, Link
+from podium.reconciler.runs import RunReconciler
 from podium.reconciler.store import Store
 from support.fakes import FakeClock, FakeCluster, FakeConductor, FakeRecorder, FakeTracker
 
@@ -239,3 +242,98 @@ def test_the_operators_own_is_refused_for_new_work_only() -> None:
         assert refused.reason == "DefaultNotAllowed"
         assert refused.stalled
     assert of(world, begun) is world.own
+
+
+class Runs:
+    """Passes over runs whose connection is not there."""
+
+    def __init__(self, status: Json, spec: Json | None = None) -> None:
+        self.world = World()
+        self.world.workflow(connection="team")
+        body = {"spec": {"workflow": "w", **(spec or {})}, "status": status}
+        body["metadata"] = {"finalizers": ["podium.dev/conductor"]}
+        self.key = self.world.cluster.put("WorkflowRun", "r", body)
+        self.clock = FakeClock()
+        self.reconciler = RunReconciler(
+            self.world.cluster,
+            self.world.connections,
+            self.clock,
+            self.world.recorder,
+            self.world.store,
+            Policy("cluster", deletion_timeout=timedelta(seconds=120)),
+            status_interval=1.0,
+        )
+        self.watch()
+
+    def watch(self) -> None:
+        self.world.store.put_run(project_workflow_run(self.world.cluster.objects[self.key]))
+
+    async def step(self) -> float | None:
+        again = await self.reconciler.reconcile(self.key)
+        if self.key in self.world.cluster.objects:
+            self.watch()
+        return again
+
+    @property
+    def status(self) -> Json:
+        status: Json = self.world.cluster.objects[self.key]["status"]
+        return status
+
+
+INTENT = {
+    "connection": "team",
+    "name": "studio.w",
+    "version": 1,
+    "correlationId": "cluster.u",
+    "requestedAt": "2026-01-01T00:00:00.000000Z",
+}
+STARTED = {**INTENT, "workflowId": "w1"}
+
+
+@pytest.mark.parametrize(
+    "status",
+    [
+        {},
+        {"phase": "Starting", "conductor": INTENT},
+        {"phase": "Running", "conductor": STARTED},
+        {"phase": "Paused", "conductor": STARTED},
+    ],
+    ids=["pending", "starting", "running", "paused"],
+)
+async def test_without_its_connection_a_run_waits_in_every_phase_for_ever(status: Json) -> None:
+    runs = Runs(status)
+    for _ in range(50):
+        assert await runs.step()
+        runs.clock.advance(600)
+    assert runs.status["phase"] == status.get("phase", "Pending")
+    assert runs.status.get("conductor") == status.get("conductor")
+    words = {item["type"]: (item["status"], item["reason"]) for item in runs.status["conditions"]}
+    assert words["Ready"] == ("False", "ConnectionNotFound")
+    assert words["Succeeded"] == ("Unknown", "ConnectionNotFound")
+
+
+@pytest.mark.parametrize("conductor", [INTENT, STARTED], ids=["starting", "running"])
+async def test_without_its_connection_a_deleted_run_is_let_go_in_time(conductor: Json) -> None:
+    runs = Runs({"phase": "Starting", "conductor": conductor})
+    runs.world.cluster.request_deletion(runs.key, runs.clock.now())
+    runs.watch()
+    await runs.step()
+    assert runs.status["conditions"][0]["reason"] == "Deleting"
+    assert "there is no ConductorConnection team here" in runs.status["conditions"][0]["message"]
+    runs.clock.advance(121)
+    await runs.step()
+    assert runs.key not in runs.world.cluster.objects
+
+
+async def test_a_finished_run_needs_no_connection_and_is_not_looked_at_again() -> None:
+    done = {"phase": "Succeeded", "conductor": STARTED, "conditions": []}
+    runs = Runs(done)
+    assert await runs.step() is None
+    assert runs.status["phase"] == "Succeeded"
+
+
+async def test_an_action_on_a_finished_run_waits_for_the_connection() -> None:
+    done = {"phase": "Failed", "conductor": STARTED, "conditions": []}
+    runs = Runs(done, {"action": {"id": "1", "type": "Retry"}})
+    assert await runs.step() == 5
+    assert "lastAction" not in runs.status

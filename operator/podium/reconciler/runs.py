@@ -18,6 +18,7 @@ from podium.core.runs import (
     StartOutcome,
     WorkflowFacts,
     decide_run,
+    new_action,
     report_conditions,
 )
 from podium.ports import Clock, Cluster, Gone, Json, Key, Recorder, RunSeen
@@ -104,8 +105,9 @@ class RunReconciler:
         seen = Seen(run=run, workflow=self._workflow_facts(run), policy=self._policy, outcome=outcome)
         link = memory.link
         if isinstance(link, Unknown):
-            # Whatever would be asked of it cannot be known; what is over needs nothing of it.
-            unseen = None if is_finished(run) else link
+            # Whatever would be asked of it cannot be known; a run that is at rest asks nothing.
+            wanted = new_action(seen) is not None or "pendingAction" in run.status
+            unseen = link if wanted or not is_finished(run) else None
             return replace(seen, conductor=unseen, definition=link, lookup=link, fresh=True)
         seen = replace(seen, isolated=link.isolated)
         if not workflow_id:

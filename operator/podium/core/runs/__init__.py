@@ -1,5 +1,6 @@
 """WorkflowRun: `decide_run(seen, now)` and what it decides from."""
 
+from podium.core.runs.act import new_action
 from podium.core.runs.decide import decide_run
 from podium.core.runs.seen import (
     ActionOutcome,
@@ -20,6 +21,7 @@ __all__ = [
     "StartOutcome",
     "WorkflowFacts",
     "decide_run",
+    "new_action",
     "report_conditions",
     "shape_of",
 ]
