@@ -28,15 +28,16 @@ from podium.core.objects import (
 from podium.gateway.site import Site, serve
 from podium.informers.handlers import connection_of
 from podium.informers.watching import watch
-from podium.ports import Access, Json, Key
+from podium.ports import Access, Clock, Json, Key
 from podium.reconciler.conductor_connections import ConnectionReconciler
 from podium.reconciler.connections import Connections, Link
 from podium.reconciler.lease import LeaderLease
 from podium.reconciler.loop import work
-from podium.reconciler.patience import every, first
+from podium.reconciler.patience import every, first, unless
 from podium.reconciler.queue import KeyedQueue
 from podium.reconciler.resync import resync
 from podium.reconciler.runs import RunReconciler
+from podium.reconciler.schedules import ScheduleReconciler
 from podium.reconciler.store import Store
 from podium.reconciler.tracker import RunTracker
 from podium.reconciler.workflows import WorkflowReconciler
@@ -67,8 +68,9 @@ async def operate(
     *,
     ready: asyncio.Event | None = None,
     crash: Callable[[str], None] = lambda _: None,
+    clock: Clock | None = None,
 ) -> int:
-    """Run the operator until `stop` is set. `ready` is set once it works. `crash`: for tests."""
+    """Run the operator until `stop` is set. `ready` is set once it works. `crash`, `clock`: for tests."""
     configuration = await load_configuration(settings.kubeconfig, settings.context)
     traffic = Traffic()
     default = HttpConductor(
@@ -78,7 +80,7 @@ async def operate(
         on_refused=lambda: _read_again(settings, default),
     )
     async with KubernetesCluster(configuration) as cluster, default as conductor:
-        operator = Operator(settings, cluster, conductor, traffic, crash)
+        operator = Operator(settings, cluster, conductor, traffic, crash, clock or SystemClock())
         return await operator.run(functools.partial(connection_of, configuration), stop, ready)
 
 
@@ -99,7 +101,8 @@ class Operator:
         cluster: KubernetesCluster,
         conductor: HttpConductor,
         traffic: Traffic,
-        crash: Callable[[str], None] = lambda _: None,
+        crash: Callable[[str], None],
+        clock: Clock,
     ) -> None:
         self.settings = settings
         self.cluster = cluster
@@ -107,7 +110,7 @@ class Operator:
         self.metrics = Metrics()
         self.store = Store()
         self._crash = crash
-        self._clock = SystemClock()
+        self._clock = clock
         self._queue = KeyedQueue(time.monotonic)
         self._recorder = EventRecorder(cluster, self.metrics, time.monotonic)
         self._beat = time.monotonic()
@@ -155,7 +158,7 @@ class Operator:
         try:
             self._cluster_id = await first("read the cluster's id", self.cluster.read_cluster_id, stop)
             if lease is not None:
-                await _unless(stop, lease.acquire())
+                await unless(stop, lease.acquire())
             if stop.is_set():
                 return self._exit
             self._assemble()
@@ -232,9 +235,13 @@ class Operator:
             wake=self._queue.add,
             status_interval=settings.status_interval,
         )
+        schedules = ScheduleReconciler(
+            self.cluster, self._clock, self._recorder, self.store, take_in=self._on_object, crash=self._crash
+        )
         reconcilers = {
             "WorkflowRun": run_reconciler.reconcile,
             "Workflow": self._workflows.reconcile,
+            "Schedules": schedules.reconcile,
             "ConductorConnection": self._dialing.reconcile,
         }
         self._reconcilers = {
@@ -277,7 +284,7 @@ class Operator:
             if self.store.put_workflow(seen):
                 changed = before is None or before.generation != seen.generation
                 if changed or seen.deleting_since is not None or not seen.status:
-                    self._queue.add(key)
+                    self._wake(key)
                 if before is None or before.status != seen.status or changed:
                     self._wake_pending_runs(key)
             return
@@ -305,8 +312,16 @@ class Operator:
         if key.kind in self._reconcilers:
             self._queue.add(key)
 
+    def _wake(self, key: Key) -> None:
+        """Have an object looked at; a Workflow with its schedules."""
+        self._queue.add(key)
+        if key.kind == "Workflow":
+            self._queue.add(Key("Schedules", key.namespace, key.name))
+
     def _retally(self, run: WorkflowRun) -> None:
         """Have the runs counted in the Workflow's status; many runs share one write."""
+        if run.spec is not None and run.schedule:
+            self._queue.add(Key("Schedules", run.key.namespace, run.spec.workflow))
         if run.spec is not None:
             self._queue.add(Key("Workflow", run.key.namespace, run.spec.workflow), delay=1.0)
 
@@ -333,7 +348,7 @@ class Operator:
         await resync(
             self.cluster,
             self.store,
-            self._queue.add,
+            self._wake,
             (lambda: None) if first else (lambda: self.metrics.count("missed_events")),
             self.settings.namespaces,
         )
@@ -353,7 +368,7 @@ class Operator:
 
     async def _look_at_workflows(self) -> None:
         for key in self.store.workflows:
-            self._queue.add(key)
+            self._wake(key)
 
     async def _keep_beating(self) -> None:
         while True:
@@ -374,16 +389,6 @@ class Operator:
 
 async def _wait_for(stop: asyncio.Event) -> None:
     await stop.wait()
-
-
-async def _unless(stop: asyncio.Event, job: Awaitable[None]) -> None:
-    """Wait for the job or for the stop, whichever is first."""
-    working = asyncio.ensure_future(job)
-    stopping = asyncio.ensure_future(stop.wait())
-    await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
-    for task in (working, stopping):
-        task.cancel()
-    await asyncio.gather(working, stopping, return_exceptions=True)
 
 
 async def _end(tasks: list[asyncio.Task[None]]) -> None:

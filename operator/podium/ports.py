@@ -388,6 +388,10 @@ class Recorder(Protocol):
         """Tell people. Aggregated and rate-limited; never raises, never waits."""
         ...
 
-    def count(self, what: str) -> None:
+    def count(self, what: str, by: int = 1) -> None:
         """Count something that a metric shows."""
+        ...
+
+    def observe(self, what: str, seconds: float) -> None:
+        """Measure something that a histogram shows."""
         ...

@@ -16,7 +16,7 @@ from podium import app
 from podium.adapters.conductor import HttpConductor
 from podium.adapters.kubernetes import KubernetesCluster, load_configuration
 from podium.local import Conductor, ControlPlane
-from podium.ports import Gone, Json, Key
+from podium.ports import Clock, Gone, Json, Key
 from podium.settings import Settings
 from support.eventually import eventually
 from support.worker import TestWorker
@@ -74,12 +74,20 @@ class Bed:
         }
         return Settings.model_validate(given | changes)
 
-    async def start_operator(self, *, crash: Callable[[str], None] | None = None, **changes: Any) -> None:
+    async def start_operator(
+        self, *, crash: Callable[[str], None] | None = None, clock: Clock | None = None, **changes: Any
+    ) -> None:
         """Run the operator in this loop, until it works."""
         self._stop = asyncio.Event()
         ready = asyncio.Event()
         self._operating = asyncio.create_task(
-            app.operate(self.settings(**changes), self._stop, ready=ready, crash=crash or (lambda _: None))
+            app.operate(
+                self.settings(**changes),
+                self._stop,
+                ready=ready,
+                crash=crash or (lambda _: None),
+                clock=clock,
+            )
         )
         waiting = asyncio.create_task(ready.wait())
         await asyncio.wait({waiting, self._operating}, return_when=asyncio.FIRST_COMPLETED)

@@ -82,7 +82,11 @@ class FakeRecorder:
         """Remember it."""
         self.events.append((key, reason, message))
 
-    def count(self, what: str) -> None:
+    def count(self, what: str, by: int = 1) -> None:
+        """Count it."""
+        self.counts[what] += by
+
+    def observe(self, what: str, seconds: float) -> None:
         """Count it."""
         self.counts[what] += 1
 
@@ -93,7 +97,7 @@ class FakeCluster:
     def __init__(self) -> None:
         self.objects: dict[Key, Json] = {}
         self.secrets: dict[str, dict[str, bytes]] = {}
-        self._owned: dict[tuple[Key, str], set[str]] = {}
+        self._owned: dict[tuple[Key, str], set[tuple[str, str]]] = {}
         self._versions = itertools.count(100)
         self.lose_answer: Iterator[bool] = itertools.repeat(False)
         """For each write in turn: whether its answer is lost after it was carried out."""
@@ -175,9 +179,11 @@ class FakeCluster:
         body = await self.get(key)
         self._check(body, resource_version)
         owned = self._owned.setdefault((key, field_manager), set())
-        others = {name: value for name, value in body["status"].items() if name not in owned}
-        owned.update(status)
-        return self._answer(key, {**body, "status": others | copy.deepcopy(status)})
+        before = _take_apart(body["status"])
+        after = {name: value for name, value in before.items() if name not in owned}
+        applied = _take_apart(copy.deepcopy(status))
+        self._owned[key, field_manager] = set(applied)
+        return self._answer(key, {**body, "status": _put_together(after | applied)})
 
     async def patch_finalizers(self, key: Key, finalizers: Sequence[str], *, resource_version: str) -> Json:
         """Replace them; the last one of a deleted object lets it go."""
@@ -213,6 +219,18 @@ class FakeCluster:
         if next(self.lose_answer):
             raise RetryLater("the API server does not answer")
         return copy.deepcopy(body)
+
+
+def _take_apart(status: Json) -> dict[tuple[str, str], Any]:
+    """Conditions are a map: each type belongs to who wrote it."""
+    conditions = {("conditions", item["type"]): item for item in status.get("conditions", [])}
+    return {(name, ""): value for name, value in status.items() if name != "conditions"} | conditions
+
+
+def _put_together(parts: dict[tuple[str, str], Any]) -> Json:
+    conditions = [item for (name, kind), item in parts.items() if kind]
+    status = {name: value for (name, kind), value in parts.items() if not kind}
+    return status | ({"conditions": conditions} if conditions else {})
 
 
 class FakeConductor:

@@ -62,9 +62,13 @@ class EventRecorder:
         except asyncio.QueueFull:
             self._metrics.count("events_dropped")
 
-    def count(self, what: str) -> None:
+    def count(self, what: str, by: int = 1) -> None:
         """Count something that a metric shows."""
-        self._metrics.count(what)
+        self._metrics.count(what, by)
+
+    def observe(self, what: str, seconds: float) -> None:
+        """Measure something that a histogram shows."""
+        self._metrics.observe(what, seconds)
 
     async def run(self) -> None:
         """Write Events until cancelled."""

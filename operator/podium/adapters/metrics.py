@@ -12,6 +12,14 @@ _COUNTERS = {
     "missed_events": "Changes that no watch event told of and the resync found",
     "notices": "Notices taken from Conductor",
     "notices_refused": "Notices refused because the secret was missing or wrong",
+    "schedule_fires": "Runs that schedules made at their times",
+    "schedule_skips": "Times of schedules that were left out",
+}
+_HISTOGRAMS = {
+    "schedule_lateness_seconds": (
+        "From a schedule's time to the making of its run",
+        (0.1, 0.5, 1, 5, 30, 120, 600, 3600),
+    ),
 }
 
 
@@ -22,6 +30,10 @@ class Metrics:
         self.registry = CollectorRegistry()
         self._counters = {
             name: Counter(f"podium_{name}", text, registry=self.registry) for name, text in _COUNTERS.items()
+        }
+        self._histograms = {
+            name: Histogram(f"podium_{name}", text, buckets=buckets, registry=self.registry)
+            for name, (text, buckets) in _HISTOGRAMS.items()
         }
         self.reconciles = Counter(
             "podium_reconciles",
@@ -37,9 +49,13 @@ class Metrics:
             registry=self.registry,
         )
 
-    def count(self, what: str) -> None:
-        """One more of a counter named above."""
-        self._counters[what].inc()
+    def count(self, what: str, by: int = 1) -> None:
+        """So many more of a counter named above."""
+        self._counters[what].inc(by)
+
+    def observe(self, what: str, seconds: float) -> None:
+        """A value of a histogram named above."""
+        self._histograms[what].observe(seconds)
 
     def measured(
         self, kind: str, reconcile: Callable[[Key], Awaitable[float | None]]

@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from podium.api.v1alpha1.conductor_connection import CONDUCTOR_CONNECTION, ConductorConnectionSpec
 from podium.api.v1alpha1.meta import Model
+from podium.api.v1alpha1.schedule import BACKFILL, RUN_NOW, SCHEDULE_LABEL, SCHEDULED_AT
 from podium.api.v1alpha1.workflow import WORKFLOW, WorkflowSpec
 from podium.api.v1alpha1.workflow_run import FINISHED, WORKFLOW_RUN, WorkflowRunSpec
 from podium.core.durations import parse_time
@@ -30,6 +31,12 @@ class Projection(Generic[S]):
     spec: S | None
     spec_error: str
     status: Json
+    schedule: str = ""
+    """The schedule that made this run; scheduled_at: the time it stands for."""
+    scheduled_at: datetime | None = None
+    run_now: str = ""
+    backfill: str = ""
+    """The ids of the run-now or back-fill it was made by."""
 
 
 Workflow = Projection[WorkflowSpec]
@@ -65,6 +72,7 @@ def is_finished(run: WorkflowRun) -> bool:
 def _project(body: Json, kind: str, spec_type: type[S]) -> Projection[S]:
     metadata = body["metadata"]
     deleting = metadata.get("deletionTimestamp")
+    annotations = metadata.get("annotations") or {}
     spec: S | None = None
     spec_error = ""
     try:
@@ -84,4 +92,17 @@ def _project(body: Json, kind: str, spec_type: type[S]) -> Projection[S]:
         spec=spec,
         spec_error=spec_error,
         status=body.get("status") or {},
+        schedule=(metadata.get("labels") or {}).get(SCHEDULE_LABEL, ""),
+        scheduled_at=_time_or_none(annotations.get(SCHEDULED_AT, "")),
+        run_now=annotations.get(RUN_NOW, ""),
+        backfill=annotations.get(BACKFILL, ""),
     )
+
+
+def _time_or_none(text: str) -> datetime | None:
+    """Annotations are anyone's to write: what is no time counts as none."""
+    try:
+        moment = parse_time(text)
+    except ValueError:
+        return None
+    return moment if moment.tzinfo is not None else None

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 
 from podium.api.v1alpha1 import FINALIZER
 from podium.core import effects as do
-from podium.core.conditions import Word, ready, reconciling, shorten, stalled, write_conditions
+from podium.core.conditions import Word, json_bytes, ready, reconciling, shorten, stalled, write_conditions
 from podium.core.definitions import (
     Compiled,
     Finding,
@@ -24,6 +24,7 @@ from podium.core.definitions import (
 from podium.core.effects import Note, Report, Unknown, WorkflowEffect
 from podium.core.objects import Workflow, conditions_of
 from podium.core.ownership import OWNER, is_owned, owner_key, podium_metadata, with_owner
+from podium.core.schedules import room_beside_schedules, without_schedules
 from podium.ports import Json, Polled
 
 _WAIT_FOR_CONDUCTOR = timedelta(seconds=5)
@@ -31,6 +32,7 @@ _LOOK_AGAIN = timedelta(seconds=2)
 _POLLED_WITHIN = timedelta(minutes=1)
 _MOST_TASK_TYPES = 64
 _MOST_WARNINGS = 8
+_SHORT_MESSAGE = 60
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,21 @@ def report_conditions(seen: Seen, report: Report, now: datetime) -> Json:
     status["conditions"] = write_conditions(
         report.words, conditions_of(seen.workflow), generation=seen.workflow.generation, now=now
     )
+    spec = seen.workflow.spec
+    return _fit(status, room_beside_schedules(len(spec.schedules) if spec else 0))
+
+
+def _fit(status: Json, room: int) -> Json:
+    """At most so many bytes: what lint says goes first, then what workers serve, then words."""
+    for part in ("warnings", "taskTypes"):
+        while json_bytes(status) > room and status.get(part):
+            rest = status[part][:-1]
+            status = {**status, part: rest} if rest else {k: v for k, v in status.items() if k != part}
+    if json_bytes(status) > room:
+        short = [
+            {**item, "message": shorten(item["message"], _SHORT_MESSAGE)} for item in status["conditions"]
+        ]
+        status = {**status, "conditions": short}
     return status
 
 
@@ -222,7 +239,7 @@ def _release(seen: Seen, now: datetime) -> WorkflowEffect:
         if now - workflow.deleting_since >= seen.policy.deletion_timeout:
             return let_go
         return Report(
-            dict(workflow.status),
+            without_schedules(workflow.status),
             reconciling("Deleting", problem),
             notes=(Note("Warning", "DeletionWaits", f"its definitions are still in Conductor: {problem}"),),
             requeue_after=_LOOK_AGAIN,

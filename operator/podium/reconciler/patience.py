@@ -38,3 +38,13 @@ async def every(interval: float, job: Callable[[], Awaitable[None]]) -> None:
             await job()
         except PortError as error:
             log.warning("%s: %s; trying again in %s s", job.__name__.strip("_"), error, interval)
+
+
+async def unless(stop: asyncio.Event, job: Awaitable[None]) -> None:
+    """Wait for the job or for the stop, whichever is first."""
+    working = asyncio.ensure_future(job)
+    stopping = asyncio.ensure_future(stop.wait())
+    await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    for task in (working, stopping):
+        task.cancel()
+    await asyncio.gather(working, stopping, return_exceptions=True)

@@ -11,6 +11,7 @@ from podium.core import effects as do
 from podium.core.definitions import Isolation, conductor_name
 from podium.core.effects import DefinitionEffect, Report, Unknown, WorkflowEffect
 from podium.core.objects import Workflow, project_workflow
+from podium.core.schedules import without_schedules
 from podium.core.workflow import Policy, Seen, decide_workflow, report_conditions
 from podium.ports import (
     Clock,
@@ -203,7 +204,7 @@ class WorkflowReconciler:
         if report.status is None:
             return again
         status = report_conditions(seen, report, now)
-        if status == workflow.status:
+        if _by_type(status) == _by_type(without_schedules(workflow.status)):
             self._tell(workflow, report)
             return again
         written = self._written.get(workflow.key)
@@ -244,3 +245,8 @@ class WorkflowReconciler:
         if known is not None and known.uid == workflow.uid:
             self._store.put_workflow(workflow)
         return workflow
+
+
+def _by_type(status: Json) -> Json:
+    """Conditions are a map with more than one writer: their order has no meaning."""
+    return {**status, "conditions": sorted(status.get("conditions", []), key=lambda item: str(item["type"]))}

@@ -111,10 +111,8 @@ def test_every_form_and_only_one() -> None:
 def test_what_later_versions_will_do_is_said() -> None:
     found = lint(
         flow=flow(("a", {})),
-        schedules=[{"name": "nightly", "cron": "0 2 * * *"}],
         runHistory={"ttlAfterFinished": "1h"},
     )
     assert [item.path for item in found] == [
-        "spec.schedules",
         "spec.runHistory.ttlAfterFinished",
     ]

@@ -4,7 +4,17 @@ from typing import Literal
 
 from pydantic import Field
 
-from podium.api.v1alpha1.meta import Duration, Model, Opaque, Rule, Timestamp
+from podium.api.v1alpha1.meta import GROUP, Duration, Model, Opaque, Rule, Timestamp
+
+# What a run that a schedule made carries: labels, then annotations.
+WORKFLOW_LABEL = f"{GROUP}/workflow"
+SCHEDULE_LABEL = f"{GROUP}/schedule"
+SCHEDULED_AT = f"{GROUP}/scheduled-at"
+RUN_NOW = f"{GROUP}/run-now"
+BACKFILL = f"{GROUP}/backfill"
+
+SCHEDULES_MANAGER = "podium-schedules"
+"""The field manager of the schedules' part of a Workflow's status."""
 
 
 class Backfill(Model):
@@ -60,20 +70,27 @@ class BackfillStatus(Model):
     id: str = Field(description="The id of spec.schedules[].backfill.")
     reached: Timestamp | None = Field(default=None, description="The last time whose run was started.")
     started: int = Field(default=0, description="Runs started.")
-    done: bool = Field(default=False, description="Whether all were started.")
+    done: bool = Field(default=False, description="Whether nothing is left to start.")
+    message: str | None = Field(default=None, max_length=128, description="Why nothing was started.")
 
 
 class ScheduleStatus(Model):
     """Where one schedule stands."""
 
     name: str = Field(description="Its name in spec.schedules.")
-    since: Timestamp = Field(description="Times before this one do not count: it was new, or changed, then.")
+    since: Timestamp | None = Field(
+        default=None,
+        description="Times up to this one do not count: it was new, changed or resumed then.",
+    )
     mark: str = Field(description="Of cron and time zone: another one begins anew.")
     last_time: Timestamp | None = Field(
         default=None, description="The last time that was dealt with: started or left out."
     )
     last_run: str | None = Field(default=None, description="The WorkflowRun that was made last.")
-    next_time: Timestamp | None = Field(default=None, description="When it fires next.")
+    next_time: Timestamp | None = Field(
+        default=None, description="The first time that is not dealt with: when it fires next, or waits since."
+    )
+    suspended: bool = Field(default=False, description="Whether its times are passed over.")
     skipped: int = Field(default=0, description="Times that were left out.")
     last_run_now: str | None = Field(default=None, description="The runNow that was acted on last.")
     backfill: BackfillStatus | None = Field(default=None, description="The back-fill acted on last.")

@@ -18,6 +18,7 @@ from podium.core.definitions.names import (
 )
 from podium.core.definitions.native import Surroundings, build_native
 from podium.core.definitions.revision import hash_definition, hash_spec, prune
+from podium.core.definitions.schedules import check_schedules
 from podium.core.definitions.schema import check_input
 from podium.core.definitions.settings import build_task_definitions, count_retries, seconds
 from podium.core.definitions.steps import build_state_machine
@@ -49,6 +50,8 @@ def lint_workflow(
     """What is wrong (errors first) or doubtful about a spec, in the order of the manifest."""
     report = Report()
     _build(spec, namespace, name, rules or Rules(), report)
+    # Not a part of the definition: a schedule that means nothing does not keep it from being registered.
+    check_schedules(spec, report)
     return report.findings()
 
 
@@ -157,8 +160,6 @@ def _embed(task: Json, settings: Mapping[str, Json]) -> None:
 
 def _warn_about_unused(spec: WorkflowSpec, report: Report) -> None:
     later = "it is accepted and does nothing in this version"
-    if spec.schedules:
-        report.warning("spec.schedules", later, "start runs with a CronJob for now")
     if spec.run_history.ttl_after_finished is not None:
         report.warning("spec.runHistory.ttlAfterFinished", later, "delete finished runs yourself for now")
 
