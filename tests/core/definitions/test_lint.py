@@ -178,3 +178,11 @@ def test_compile_says_what_is_wrong() -> None:
     assert wrong.stderr.startswith("-:9: error: spec.flow.nodes[0].type: WAIT is a task")
     nothing = CliRunner().invoke(compile_, ["-"], input="")
     assert (nothing.exit_code, nothing.stderr) == (2, "there is no Workflow in it\n")
+
+
+def test_a_failure_workflow_is_warned_of_the_whole_failed_run() -> None:
+    text = GOOD.replace("2026-11-23", '"${workflow.input.failedWorkflow}"')
+    code, out, _ = run("-", text=text)
+    assert code == 0
+    assert "<stdin>:10: warning: spec.flow.nodes[0].config.day: this passes the whole failed run on" in out
+    assert run("-", text=text.replace("failedWorkflow", "failedWorkflow.workflowName"))[1] == ""

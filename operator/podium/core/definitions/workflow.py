@@ -1,5 +1,6 @@
 """A Workflow's spec → a Conductor definition, or what is wrong with it."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +25,7 @@ from podium.core.definitions.settings import build_task_definitions, count_retri
 from podium.core.definitions.steps import build_state_machine
 from podium.core.definitions.tree import walk
 
+_WHOLE_FAILURE = re.compile(r"\$\{workflow\.input\.failedWorkflow(\.(tasks|workflowDefinition))?\}")
 # Without a time-out Conductor looks at a run so seldom that a lost worker is noticed minutes late.
 _NO_TIMEOUT_SECONDS = 365 * 24 * 3600
 
@@ -82,6 +84,7 @@ def _build(spec: WorkflowSpec, namespace: str, name: str, rules: Rules, report: 
     for task in _simple_tasks(draft.tasks):
         _embed(task, settings)
     _warn_about_unused(spec, report)
+    _warn_about_whole_failures(spec, report)
     if report.failed:
         return None
     return _finish(definition, spec, draft, tuple(sorted(task_types)), tuple(settings.values()))
@@ -162,6 +165,25 @@ def _warn_about_unused(spec: WorkflowSpec, report: Report) -> None:
     later = "it is accepted and does nothing in this version"
     if spec.run_history.ttl_after_finished is not None:
         report.warning("spec.runHistory.ttlAfterFinished", later, "delete finished runs yourself for now")
+
+
+def _warn_about_whole_failures(spec: WorkflowSpec, report: Report) -> None:
+    """Conductor hands a failure workflow the whole failed run: megabytes, for each task that gets it."""
+    written = spec.model_dump(by_alias=True, include={"flow", "graph", "definition", "output"})
+    todo: list[tuple[str, Any]] = [("spec", written)]
+    while todo:
+        path, value = todo.pop()
+        if isinstance(value, dict):
+            todo += [(f"{path}.{key}", item) for key, item in value.items()]
+        elif isinstance(value, list):
+            todo += [(f"{path}[{index}]", item) for index, item in enumerate(value)]
+        elif isinstance(value, str) and _WHOLE_FAILURE.search(value):
+            report.warning(
+                path,
+                "this passes the whole failed run on, with its definition and all its tasks",
+                "take what is needed: ${workflow.input.reason}, ${workflow.input.workflowId}, one field of "
+                "${workflow.input.failedWorkflow}",
+            )
 
 
 def _finish(
