@@ -357,6 +357,17 @@ def test_an_approval_counts_only_for_what_it_was_given(story: str, conductor: Ru
     assert not isinstance(effect, do.Answer), story
 
 
+@pytest.mark.parametrize("kind", ["Restart", "Rerun"])
+def test_what_was_said_before_a_run_began_anew_is_no_answer_any_more(kind: str) -> None:
+    # The wait began a moment after the answer to the one before: no clock tells these two apart.
+    status = approval(at="2026-01-01T11:59:55Z")
+    last = {"id": "1", "type": kind, "result": "Done", "at": "2026-01-01T11:59:55Z"}
+    asked_again = seen_of(waiting(began_ms=MS - 4_000), None, status | {"lastAction": last})
+    assert not isinstance(decide_run(asked_again, NOW), do.Answer)
+    later = approval(at="2026-01-01T11:59:56Z") | {"lastAction": last}
+    assert isinstance(decide_run(seen_of(waiting(began_ms=MS - 4_000), None, later), NOW), do.Answer)
+
+
 def test_a_wait_for_a_time_waits_for_nobody() -> None:
     timed = TaskSeen("node_9", "w", "IN_PROGRESS", "t9", "WAIT", start_ms=MS - 9_000, timed=True)
     seen = seen_of(view("RUNNING", (timed,)), None, approval())

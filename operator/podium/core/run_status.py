@@ -220,7 +220,7 @@ def _describe_task(line: _Line) -> Json:
     described: Json = {
         "id": shorten(line.id, 64),
         "ref": shorten(task.ref, 64),
-        "type": shorten(task.task_type, 48),
+        "type": shorten(task.task_type if task.system_type == "SIMPLE" else task.system_type, 48),
         "status": status,
         "attempts": task.attempt + 1,
     }

@@ -235,7 +235,8 @@ class WorkflowRunStatus(Model):
     tasks: Annotated[list[TaskView], Atomic()] = Field(
         default_factory=list, max_length=16, description="At most 16 tasks: failures first, then what runs."
     )
-    approvals: Annotated[list[Approval], ListMap(("task", "attempt"))] = Field(
+    # With the time among the keys: a run that was restarted asks anew, for attempt 1 again.
+    approvals: Annotated[list[Approval], ListMap(("task", "attempt", "at"))] = Field(
         default_factory=list, max_length=64, description="Written by people through the status subresource."
     )
     output: Opaque | None = Field(default=None, description="The output, if it is at most 2 KiB.")

@@ -14,12 +14,17 @@ _EARLY = timedelta(seconds=5)
 _MOST_DEPTH = 5
 
 
-def answer_waiting(seen: Seen, view: RunSeen) -> do.Answer | None:
+def answer_waiting(seen: Seen, view: RunSeen, last_action: Json) -> do.Answer | None:
     """The next answer to give.
 
-    An approval counts for the attempt that it names, if it was made since that attempt waits.
+    An approval counts for the attempt that it names, if it was made since that attempt waits; never
+    if the run was begun anew after it (`last_action`: that of the status to be).
     """
-    said = [item for item in seen.run.status.get("approvals") or () if item.get("decision")]
+    said = [
+        item
+        for item in seen.run.status.get("approvals") or ()
+        if item.get("decision") and not was_begun_anew_since(item["at"], last_action)
+    ]
     if not said:
         return None
     for path, child, task in waiting_tasks(seen, view):
@@ -29,6 +34,12 @@ def answer_waiting(seen: Seen, view: RunSeen) -> do.Answer | None:
             if item["task"] in (path, task.ref) and _fits(item, task):
                 return do.Answer(_answer(child, task, item), path)
     return None
+
+
+def was_begun_anew_since(time: str, last_action: Json) -> bool:
+    """Whether the run asks again what was answered at `time`: it was restarted, or run again, after that."""
+    anew = last_action.get("type") in ("Restart", "Rerun") and last_action.get("result") == "Done"
+    return anew and parse_time(time) <= parse_time(last_action["at"])
 
 
 def waiting_tasks(

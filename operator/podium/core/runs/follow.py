@@ -92,7 +92,9 @@ def _follow_seen(seen: Seen, now: datetime, status: Json, view: RunSeen) -> RunE
     acted = act(seen, now, view)
     if not isinstance(acted, Acted):
         return acted
-    if effect := answer_waiting(seen, view) or _reap(seen, now, conductor):
+    if effect := answer_waiting(seen, view, acted.fields.get("lastAction") or {}) or _reap(
+        seen, now, conductor
+    ):
         return effect
     if has_ended(view) and view.state != "COMPLETED" and (unread := _unread_failures(seen, view)):
         return do.ReadChildren(unread)
