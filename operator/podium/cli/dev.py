@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import shlex
@@ -16,13 +17,17 @@ from typing import NoReturn
 
 import click
 
+from podium.cli.tables import format_table
 from podium.local.cache import Cache
 from podium.local.cluster import Source
+from podium.local.control_plane import run_kubectl
 from podium.local.errors import LocalError
 from podium.local.parts import find_crds
-from podium.local.progress import PlainProgress, Progress, format_seconds, open_progress
+from podium.local.progress import PlainProgress, Progress, Silence, format_seconds, open_progress
 from podium.local.stack import PartStatus, Stack
 from podium.local.state import StackState, Wishes, list_stacks, state_root
+
+_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 
 _name = click.option(
     "--name",
@@ -47,6 +52,28 @@ def dev() -> None:
 @click.option("--namespaces", metavar="A,B", help="The worker serves these beside `default`.")
 @click.option("--no-operator", is_flag=True, help="Leave the operator out, to run it by hand.")
 @click.option("--no-worker", is_flag=True, help="Leave the worker out.")
+@click.option(
+    "--functions",
+    metavar="MODULES",
+    help="The worker also runs the functions of these modules (a.b,c), found here.",
+)
+@click.option("--reload", "reload_", is_flag=True, help="Stay, and restart what changes in the code.")
+@click.option(
+    "--watch",
+    "watched",
+    type=_FOLDER,
+    multiple=True,
+    metavar="DIR",
+    help="With --reload: more code of the worker's functions (again: more).",
+)
+@click.option(
+    "--apply",
+    "manifests",
+    type=_FOLDER,
+    metavar="DIR",
+    help="Stay, and apply the manifests in it as they change.",
+)
+@click.option("--down-on-exit", is_flag=True, help="With --reload or --apply: end the stack with Ctrl-C too.")
 def up(
     name: str,
     context: str | None,
@@ -54,19 +81,34 @@ def up(
     namespaces: str | None,
     no_operator: bool,
     no_worker: bool,
+    functions: str | None,
+    reload_: bool,
+    watched: tuple[Path, ...],
+    manifests: Path | None,
+    down_on_exit: bool,
 ) -> None:
     """Start everything that is not running, and leave it running.
 
     The first time takes several minutes, to compile Kubernetes (unless there is kind and a container engine,
     $KUBEBUILDER_ASSETS, or a --context) and to download Conductor.
+
+    \b
+    Example:
+      podium dev up
+      podium dev up --reload --functions my.tasks --apply manifests
     """
+    if (watched and not reload_) or (down_on_exit and not (reload_ or manifests)):
+        raise click.UsageError("--watch goes with --reload, --down-on-exit with --reload or --apply")
     began = time.monotonic()
+    modules = tuple(part.strip() for part in (functions or "").split(",") if part.strip())
     wishes = Wishes(
         context=context,
         conductor_url=_api_address(conductor_url or os.environ.get("PODIUM_CONDUCTOR_URL")),
         namespaces=_namespaces(namespaces),
         operator=not no_operator,
         worker=not no_worker,
+        functions=modules,
+        module_folder=str(Path.cwd()) if modules else "",
     )
     with _told_in_one_line(), _ended_politely(), open_progress() as progress:
         stack = _stack(name, progress)
@@ -75,13 +117,21 @@ def up(
     took = f" ({format_seconds(time.monotonic() - began)})" if changed else ""
     click.echo(f'podium dev "{name}" is {"up" if changed else "already up"}{took}')
     click.echo(_next_steps(name, state))
+    if reload_ or manifests:
+        with _told_in_one_line(), _ended_politely():
+            _stay(stack, reload_, watched, manifests, down_on_exit)
 
 
 @dev.command()
 @_name
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
 def status(name: str, output: str) -> None:
-    """Show each part; exit with 1 if one is down."""
+    """Show each part; exit with 1 if one is down.
+
+    \b
+    Example:
+      podium dev status -o json
+    """
     with _told_in_one_line():
         stack = _stack(name)
         state, parts = stack.state(), stack.status()
@@ -98,7 +148,12 @@ def status(name: str, output: str) -> None:
 @dev.command()
 @_name
 def env(name: str) -> None:
-    """Print what a shell needs to use the stack: eval "$(podium dev env)"."""
+    """Print what a shell needs to use the stack.
+
+    \b
+    Example:
+      eval "$(podium dev env)"
+    """
     with _told_in_one_line():
         stack = _stack(name)
         state = stack.state()
@@ -110,7 +165,12 @@ def env(name: str) -> None:
 @dev.command()
 @_name
 def down(name: str) -> None:
-    """End everything and remove it; nothing stays but the cache."""
+    """End everything and remove it; nothing stays but the cache.
+
+    \b
+    Example:
+      podium dev down
+    """
     with _told_in_one_line(), _ended_politely():
         stack = _stack(name)
         remains = _remains(stack)
@@ -130,7 +190,12 @@ def down(name: str) -> None:
 @click.argument("part")
 @click.option("-f", "--follow", is_flag=True, help="Go on printing what is added.")
 def logs(name: str, part: str, follow: bool) -> None:
-    """Print the log of one PART (see `podium dev status`)."""
+    """Print the log of one PART (see `podium dev status`).
+
+    \b
+    Example:
+      podium dev logs operator -f
+    """
     with _told_in_one_line():
         parts = _stack(name).state().parts
         if part not in parts:
@@ -140,6 +205,36 @@ def logs(name: str, part: str, follow: bool) -> None:
         os.execvp("tail", ["tail", "-n", "100", "-F", str(log)])  # noqa: S606 - nothing is left to do here
     with contextlib.suppress(BrokenPipeError):
         click.echo(log.read_text(errors="replace"), nl=False)
+
+
+def _stay(
+    stack: Stack, reload_: bool, watched: tuple[Path, ...], manifests: Path | None, down_on_exit: bool
+) -> None:
+    from podium.cli.applying import ManifestFolder
+    from podium.cli.reload import Reloading, find_sources, say
+
+    # A terminal's live bars would hide what is said between them.
+    stack = Stack(stack.name, state_root(), Cache.of(), Silence())
+    state = stack.state()
+    sources = {}
+    if reload_:
+        wishes = state.wishes
+        sources = find_sources(wishes.functions, Path(wishes.module_folder), watched)
+        sources = {part: folders for part, folders in sources.items() if part in state.parts}
+    kubectl = functools.partial(run_kubectl, state.kubectl, state.kubeconfig)
+    folder = ManifestFolder(manifests.resolve(), kubectl, say) if manifests else None
+    try:
+        Reloading(stack, sources, folder).run()
+    except KeyboardInterrupt:
+        option = "" if stack.name == "default" else f" --name {stack.name}"
+        if down_on_exit:
+            stack.down()
+            say(f'podium dev "{stack.name}" is down')
+            return
+        say(f'podium dev "{stack.name}" stays up, no longer reloaded; to end it: podium dev down{option}')
+        for part in stack.status():
+            if not part.healthy:
+                say(f"{part.name} is down; to start it: podium dev up{option}")
 
 
 def _stack(name: str, progress: Progress | None = None) -> Stack:
@@ -213,8 +308,7 @@ def _as_table(parts: tuple[PartStatus, ...]) -> str:
     rows += [
         (p.name, "yes" if p.healthy else "no", str(p.pid or "-"), p.address, str(p.log or "-")) for p in parts
     ]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return "\n".join("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in rows)
+    return format_table(rows)
 
 
 def _as_json(state: StackState, parts: tuple[PartStatus, ...], healthy: bool) -> dict[str, object]:

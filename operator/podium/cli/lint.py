@@ -15,7 +15,7 @@ from podium.core.definitions.findings import Report
 from podium.core.definitions.manifests import Manifest, check_shape, read_manifests
 from podium.core.run_input import InvalidInput, resolve_input
 
-_ENDINGS = (".yaml", ".yml", ".json")
+ENDINGS = (".yaml", ".yml", ".json")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +47,10 @@ def lint(
 ) -> None:
     """Check manifests: files, folders (with all below them), or - for the standard input.
 
+    \b
+    Example:
+      podium lint manifests --strict
+
     Ends with 0 if all is well or there are only warnings, 1 if there are errors, 2 if a file cannot be
     read.
     """
@@ -58,7 +62,7 @@ def lint(
             there += [(file, manifest) for manifest in read_manifests(text)]
         except ValueError as error:
             unreadable.append(f"{file}: {error}")
-    remarks = sorted(_check(there, namespace, rules), key=lambda remark: (remark.file, remark.line))
+    remarks = sorted(check(there, namespace, rules), key=lambda remark: (remark.file, remark.line))
     skipped = [f"{file}: {_title(item)} is not Podium's, skipped" for file, item in there if not item.is_ours]
     errors = sum(remark.finding.level == "error" for remark in remarks)
     checked = sum(manifest.is_ours for _, manifest in there)
@@ -85,7 +89,7 @@ def read_files(names: Iterable[str], unreadable: list[str]) -> Iterator[tuple[st
         path = Path(name)
         paths = [path]
         if path.is_dir():
-            paths = sorted(item for item in path.rglob("*") if item.suffix in _ENDINGS and item.is_file())
+            paths = sorted(item for item in path.rglob("*") if item.suffix in ENDINGS and item.is_file())
         for item in paths:
             try:
                 yield str(item), item.read_text(encoding="utf-8")
@@ -93,7 +97,8 @@ def read_files(names: Iterable[str], unreadable: list[str]) -> Iterator[tuple[st
                 unreadable.append(f"{item}: {getattr(error, 'strerror', None) or error}")
 
 
-def _check(there: list[tuple[str, Manifest]], namespace: str, rules: Rules) -> Iterator[Remark]:
+def check(there: list[tuple[str, Manifest]], namespace: str, rules: Rules) -> Iterator[Remark]:
+    """What is to be said of these manifests (with the name of the file of each), seen together."""
     specs: dict[tuple[str, str], WorkflowSpec] = {}
     runs: list[tuple[str, Manifest, WorkflowRunSpec]] = []
     seen: dict[tuple[str, str, str], str] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -65,16 +66,20 @@ def operator_service(state: StackState, folder: Path) -> Service:
 
 
 def worker_service(state: StackState, folder: Path, port: int) -> Service:
-    """One worker with every task that Podium ships, for the namespaces that were asked for."""
+    """One worker with every task that Podium ships, and the functions and namespaces that were asked for."""
     url = f"http://127.0.0.1:{port}"
     own = _own_folder(folder, "worker")
-    argv = (
+    argv: tuple[str, ...] = (
         *(sys.executable, "-m", "podium_workers"),
         *("--namespaces", ",".join(state.wishes.namespaces)),
         *("--data-dir", str(own / "data")),
         *("--listen", f"127.0.0.1:{port}"),
     )
     env = {"CONDUCTOR_SERVER_URL": state.conductor_url}
+    if state.wishes.functions:
+        argv += ("--functions", ",".join(state.wishes.functions))
+        path = (state.wishes.module_folder, os.environ.get("PYTHONPATH", ""))
+        env["PYTHONPATH"] = os.pathsep.join(part for part in path if part)
     program = Program("worker", argv, own, folder / "logs" / "worker.log", env)
     return Service(program, url, Probe(f"{url}/readyz"))
 

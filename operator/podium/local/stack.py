@@ -106,6 +106,21 @@ class Stack:
                 return self._up_from_nothing(wishes, processes)
             return self._up_again(state, wishes, processes)
 
+    def restart(self, name: str) -> None:
+        """Ends one part politely and starts it anew, at the same address and with the same log.
+
+        A part that is not ready again raises LocalError, with the end of its log; it is then down.
+        """
+        with self._alone(), Processes() as processes:
+            self._state = self.state()
+            part = self._state.parts.get(name)
+            if part is None:
+                raise LocalError(f'the dev stack "{self.name}" has no part "{name}".')
+            if part.identity:
+                stop([part.identity], _SECONDS_TO_DRAIN)
+            self._bring(part.service, processes)
+            processes.release()
+
     def status(self) -> tuple[PartStatus, ...]:
         """Every part, asked now. Raises LocalError if there is no such stack."""
         state = self.state()
@@ -183,6 +198,8 @@ class Stack:
             namespaces=wishes.namespaces or state.wishes.namespaces,
             operator=wishes.operator,
             worker=wishes.worker,
+            functions=wishes.functions or state.wishes.functions,
+            module_folder=wishes.module_folder if wishes.functions else state.wishes.module_folder,
         )
         for what in ("context", "conductor_url"):
             if getattr(asked, what) != getattr(state.wishes, what):
@@ -191,7 +208,7 @@ class Stack:
                     "it (podium dev down), or give the new one a name of its own (--name)."
                 )
         unwanted = set() if asked.operator else {"operator"}
-        if not asked.worker or asked.namespaces != state.wishes.namespaces:
+        if not asked.worker or _work_differs(asked, state.wishes):
             unwanted.add("worker")
         changed = self._drop(unwanted)
         self._change(lambda now: replace(now, wishes=asked))
@@ -317,3 +334,12 @@ class Stack:
     def _change(self, change: Callable[[StackState], StackState]) -> None:
         with self._writing:
             self._save(change(self._now()))
+
+
+def _work_differs(one: Wishes, other: Wishes) -> bool:
+    """Whether a worker that was started for one of these does not do for the other."""
+    return (one.namespaces, one.functions, one.module_folder) != (
+        other.namespaces,
+        other.functions,
+        other.module_folder,
+    )

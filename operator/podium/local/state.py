@@ -21,6 +21,8 @@ class Wishes:
     """What the user asked for.
 
     `namespaces` are those that the worker serves; none means `default`, or those it serves already.
+    `functions` are Python modules with functions of the user's, found from `module_folder`; none means
+    those that the worker has already.
     """
 
     context: str | None = None
@@ -28,6 +30,8 @@ class Wishes:
     namespaces: tuple[str, ...] = ()
     operator: bool = True
     worker: bool = True
+    functions: tuple[str, ...] = ()
+    module_folder: str = ""
 
 
 @dataclass(frozen=True)
