@@ -6,9 +6,10 @@
 
 import base64
 import contextlib
+import json
 from collections.abc import AsyncIterator, Sequence
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 import aiohttp
 from kubernetes.aio import client
@@ -35,7 +36,7 @@ class KubernetesCluster:
         self.writes = 0
         """Writes made so far, Events not counted."""
 
-    async def __aenter__(self) -> "KubernetesCluster":
+    async def __aenter__(self) -> Self:
         self._api = client.ApiClient(self._configuration)
         self._objects = client.CustomObjectsApi(self._api)
         return self
@@ -249,8 +250,16 @@ async def _translate_errors() -> AsyncIterator[None]:
             case 409:
                 raise Conflict(words) from error
             case 400 | 403 | 413 | 422:
-                raise Refused(f"{words}: {str(error.body)[:400]}") from error
+                raise Refused(f"{words}: {_said(error.body)[:400]}") from error
             case _:
                 raise RetryLater(words) from error
     except (aiohttp.ClientError, TimeoutError, ConnectionError) as error:
         raise RetryLater(f"the API server does not answer: {type(error).__name__}") from error
+
+
+def _said(body: object) -> str:
+    """What the API server says in its own words, out of the Status object that it answers with."""
+    try:
+        return str(json.loads(str(body))["message"])
+    except (ValueError, KeyError, TypeError):
+        return str(body)

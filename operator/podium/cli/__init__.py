@@ -5,11 +5,28 @@ import importlib
 import click
 
 _COMMANDS = {
-    "compile": ("podium.cli.compile", "compile_", "print the Conductor definition that a manifest becomes"),
-    "demo": ("podium.cli.demo", "demo", "the examples on real servers, from nothing"),
-    "dev": ("podium.cli.dev", "dev", "a cluster, Conductor, operator and worker on this machine"),
-    "lint": ("podium.cli.lint", "lint", "check manifests without a cluster"),
-    "operator": ("podium.cli.operator", "operator", "run the operator in the foreground"),
+    "approve": ("approvals", "approve", "let a task that waits for a person go on"),
+    "backfill": ("schedule", "backfill", "start the runs of a schedule for a span of time"),
+    "compile": ("compile", "compile_", "print the Conductor definition that a manifest becomes"),
+    "completion": ("completion", "completion", "complete commands in bash, zsh or fish"),
+    "demo": ("demo", "demo", "the examples on real servers, from nothing"),
+    "dev": ("dev", "dev", "a cluster, Conductor, operator and worker on this machine"),
+    "get": ("get", "get", "show runs, or one run with its tasks"),
+    "lint": ("lint", "lint", "check manifests without a cluster"),
+    "logs": ("logs", "logs", "print the task logs of a run"),
+    "operator": ("operator", "operator", "run the operator in the foreground"),
+    "output": ("output", "output", "print the whole output of a run"),
+    "pause": ("desired", "pause", "schedule no further tasks of a run"),
+    "reject": ("approvals", "reject", "let a task that waits for a person fail"),
+    "rerun": ("actions", "rerun", "run a finished run again from one task on"),
+    "restart": ("actions", "restart", "run a finished run again from its beginning"),
+    "resume": ("desired", "resume", "let a paused run go on"),
+    "retry": ("actions", "retry", "let a failed run go on from the tasks that failed"),
+    "run": ("run", "run", "run a Workflow once"),
+    "schedule": ("schedule", "schedule", "list, start, suspend and resume schedules"),
+    "skip": ("actions", "skip", "leave a task out when the run comes to it"),
+    "terminate": ("desired", "terminate", "end a run now"),
+    "tree": ("get", "tree", "show the tasks of a run as a tree"),
 }
 
 
@@ -23,7 +40,7 @@ class _LateGroup(click.Group):
         if cmd_name not in _COMMANDS:
             return None
         module, name, _ = _COMMANDS[cmd_name]
-        command: click.Command = getattr(importlib.import_module(module), name)
+        command: click.Command = getattr(importlib.import_module(f"podium.cli.{module}"), name)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -36,5 +53,5 @@ class _LateGroup(click.Group):
 def main() -> None:
     """Conductor workflows, their workers and device fleets as part of a Kubernetes cluster.
 
-    Shell completion: `eval "$(_PODIUM_COMPLETE=bash_source podium)"` (or zsh_source, fish_source).
+    Commands that need a cluster follow the current context of the kubeconfig, as kubectl does.
     """

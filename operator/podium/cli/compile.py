@@ -27,6 +27,10 @@ def compile_(
 ) -> None:
     """Print the Conductor definition that a Workflow becomes (FILE, or - for the standard input).
 
+    \b
+    Example:
+      podium compile product-video.yaml --output yaml
+
     Ends with 1 if the manifest has errors, 2 if the file cannot be read or no Workflow can be chosen.
     """
     rules = Rules(isolation="Shared" if shared else "Namespace", allowed_names=frozenset(allow))

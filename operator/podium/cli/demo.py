@@ -20,6 +20,10 @@ def demo(keep: bool, name: str, context: str | None, conductor_url: str | None) 
 
     Starts a cluster, Conductor, the operator and a worker of its own, applies manifests/examples,
     shows the runs while they go on, and cleans up. Exit code 1 if a run does not end as it should.
+
+    \b
+    Example:
+      podium demo --keep
     """
     from podium.local.cache import Cache
     from podium.local.errors import LocalError

@@ -12,5 +12,9 @@ def operator() -> None:
 
     Settings come from the environment: PODIUM_CONDUCTOR_URL (or CONDUCTOR_SERVER_URL), KUBECONFIG,
     PODIUM_LISTEN, PODIUM_NOTICE_TOKEN, PODIUM_NAMESPACES and more; docs/settings.md lists them all.
+
+    \b
+    Example:
+      PODIUM_CONDUCTOR_URL=https://conductor.example/api podium operator
     """
     os.execv(sys.executable, [sys.executable, "-m", "podium"])  # noqa: S606 - itself, by its own path
