@@ -45,7 +45,7 @@ from podium.settings import Settings, SettingsError
 
 log = logging.getLogger(__name__)
 
-_WORKFLOW_LOOK = 60.0
+_LOOK_AT_WORKERS = 30.0
 _TOO_LATE = 30.0
 
 
@@ -170,7 +170,7 @@ class Operator:
                 "events": self._recorder.run(),
                 "resync": every(settings.resync_interval, self._resync),
                 "drift": every(settings.drift_interval, self._find_drift),
-                "look": every(_WORKFLOW_LOOK, self._look_at_workflows),
+                "workers": every(_LOOK_AT_WORKERS, self._look_at_workers),
                 "watch": watch(
                     self._on_object, self._on_gone, connection=connection, namespaces=settings.namespaces
                 ),
@@ -248,6 +248,9 @@ class Operator:
             kind: self.metrics.measured(kind, reconcile) for kind, reconcile in reconcilers.items()
         }
         self.metrics.gauge("queue_keys", "Objects waiting to be looked at", lambda: float(len(self._queue)))
+        self.metrics.gauge(
+            "due_keys", "Objects being looked at, or due to be", lambda: float(self._queue.due)
+        )
         self.metrics.gauge("conductor_requests", "Requests to Conductor", lambda: self.traffic.requests)
         self.metrics.gauge(
             "conductor_wait_seconds",
@@ -351,6 +354,7 @@ class Operator:
             self._wake,
             (lambda: None) if first else (lambda: self.metrics.count("missed_events")),
             self.settings.namespaces,
+            first=first,
         )
         self._uids = {run.uid: key for key, run in self.store.runs.items()}
         for item in self.store.runs.values():
@@ -366,8 +370,8 @@ class Operator:
         for key in await self._workflows.find_drift():
             self._queue.add(key)
 
-    async def _look_at_workflows(self) -> None:
-        for key in self.store.workflows:
+    async def _look_at_workers(self) -> None:
+        for key in await self._workflows.find_changed_workers():
             self._wake(key)
 
     async def _keep_beating(self) -> None:

@@ -104,7 +104,7 @@ async def test_resync_heals_and_counts_what_no_event_told() -> None:
     async def again() -> tuple[set[Key], int]:
         woken.clear()
         missed.clear()
-        await resync(cluster, store, woken.append, lambda: missed.append("x"), ())
+        await resync(cluster, store, woken.append, lambda: missed.append("x"), (), first=False)
         return set(woken), len(missed)
 
     assert await again() == ({kept, gone, video}, 3)
@@ -116,9 +116,29 @@ async def test_resync_heals_and_counts_what_no_event_told() -> None:
     assert (set(store.runs), set(store.workflows)) == ({kept}, set())
 
 
+async def test_resync_leaves_in_peace_what_is_over_or_in_order() -> None:
+    cluster, store = FakeCluster(), Store()
+    ready = {
+        "observedGeneration": 1,
+        "conditions": [{"type": "Ready", "status": "True", "reason": "Registered"}],
+    }
+    over = cluster.put("WorkflowRun", "over", {"spec": {"workflow": "v"}, "status": {"phase": "Failed"}})
+    active = cluster.put("WorkflowRun", "active", {"spec": {"workflow": "v"}, "status": {"phase": "Running"}})
+    good = cluster.put("Workflow", "good", {"spec": {"definition": {}}, "status": ready})
+    changed = cluster.put(
+        "Workflow", "bad", {"spec": {"definition": {}}, "status": {**ready, "observedGeneration": 0}}
+    )
+    woken: list[Key] = []
+    await resync(cluster, store, woken.append, lambda: None, (), first=True)
+    assert set(woken) == {over, active, good, changed}
+    woken.clear()
+    await resync(cluster, store, woken.append, lambda: None, (), first=False)
+    assert set(woken) == {active, changed}
+
+
 async def test_resync_of_one_namespace_leaves_others_alone() -> None:
     cluster, store = FakeCluster(), Store()
     own = cluster.put("WorkflowRun", "a", {"spec": {"workflow": "video"}})
     cluster.put("WorkflowRun", "b", {"spec": {"workflow": "video"}}, namespace="other")
-    await resync(cluster, store, lambda _: None, lambda: None, ("studio",))
+    await resync(cluster, store, lambda _: None, lambda: None, ("studio",), first=True)
     assert set(store.runs) == {own}

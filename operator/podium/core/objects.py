@@ -64,6 +64,13 @@ def conditions_of(thing: "Projection[S]") -> list[Json]:
     return thing.status.get("conditions") or []
 
 
+def is_ready(thing: "Projection[S]") -> bool:
+    """Whether its status says that all is in order, in its present generation."""
+    return thing.status.get("observedGeneration") == thing.generation and any(
+        item.get("type") == "Ready" and item.get("status") == "True" for item in conditions_of(thing)
+    )
+
+
 def is_finished(run: WorkflowRun) -> bool:
     """Whether its status says that it ended."""
     return run.status.get("phase") in FINISHED

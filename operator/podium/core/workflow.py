@@ -209,17 +209,32 @@ def _workers_word(seen: Seen, now: datetime, task_types: tuple[str, ...]) -> tup
     if isinstance(seen.pollers, Unknown):
         return ()
     domain = seen.workflow.key.namespace if seen.policy.rules.isolation == "Namespace" else ""
+    return (workers_word(seen.pollers, domain, now, task_types),)
+
+
+def workers_word(pollers: Iterable[Polled], domain: str, now: datetime, task_types: Iterable[str]) -> Word:
+    """Whether somebody polls each of these types in a domain ("" = none)."""
     served = {
         poller.task_type
-        for poller in seen.pollers
+        for poller in pollers
         if poller.domain == domain and now - poller.at <= _POLLED_WITHIN
     }
     missing = [task_type for task_type in task_types if task_type not in served]
     if not missing:
-        return (Word("WorkersAvailable", "True", "Polled", "every task type is polled"),)
+        return Word("WorkersAvailable", "True", "Polled", "every task type is polled")
     shown = ", ".join(missing[:5]) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
     where = f" in domain {domain}" if domain else ""
-    return (Word("WorkersAvailable", "False", "NoWorker", f"no worker polls {shown}{where}"),)
+    return Word("WorkersAvailable", "False", "NoWorker", shorten(f"no worker polls {shown}{where}"))
+
+
+def may_have_other_workers(workflow: Workflow, pollers: Iterable[Polled], domain: str, now: datetime) -> bool:
+    """Whether its condition WorkersAvailable may say something else than it would now."""
+    task_types = workflow.status.get("taskTypes") or ()
+    if len(task_types) >= _MOST_TASK_TYPES:
+        return True  # the status has not all of them
+    word = workers_word(pollers, domain, now, task_types)
+    told = next((item for item in conditions_of(workflow) if item["type"] == word.type), None)
+    return told is not None and (told["status"], told["message"]) != (word.status, word.message)
 
 
 # --- deletion ---------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from podium.reconciler.store import Store
 from podium.reconciler.tracker import RunTracker
 
 _MOST_DEFINITIONS = 2_000
-_POLLERS_FRESH_FOR = 5.0
+_FRESH_FOR = 5.0
 
 
 class Definitions:
@@ -57,6 +57,8 @@ class Link:
     definitions: Definitions = field(default_factory=Definitions)
     pollers: tuple[datetime, tuple[Polled, ...] | Unknown] | None = None
     """Who polled, and when that was asked."""
+    task_types: tuple[datetime, frozenset[str]] | None = None
+    """The registered task definitions, and when that was asked."""
     checked: dict[str, frozenset[tuple[int, int]]] = field(default_factory=dict)
     """Definition → the versions and stamps that were compared last."""
     trouble: str = ""
@@ -67,9 +69,15 @@ class Link:
         """Whether the tasks of runs go to the domain of their namespace."""
         return self.isolation == "Namespace"
 
+    async def read_task_types(self, now: datetime) -> frozenset[str]:
+        """Names of the registered task definitions; one look serves a burst of Workflows."""
+        if self.task_types is None or (now - self.task_types[0]).total_seconds() > _FRESH_FOR:
+            self.task_types = (now, await self.conductor.list_task_types())
+        return self.task_types[1]
+
     async def read_pollers(self, now: datetime) -> tuple[Polled, ...] | Unknown:
         """Who polls; asked for once in a while, whoever wants to know."""
-        if self.pollers is None or (now - self.pollers[0]).total_seconds() > _POLLERS_FRESH_FOR:
+        if self.pollers is None or (now - self.pollers[0]).total_seconds() > _FRESH_FOR:
             try:
                 self.pollers = (now, await self.conductor.list_pollers())
             except PortError as error:

@@ -36,6 +36,12 @@ class KeyedQueue:
         """Keys waiting, those with a delay included."""
         return len(self._due) + len(self._again)
 
+    @property
+    def due(self) -> int:
+        """Keys whose time has come, those being worked on included."""
+        now = self._now()
+        return len(self._working) + sum(due <= now for due in self._due.values())
+
     def add(self, key: Key, delay: float = 0.0) -> None:
         """Have the key looked at in `delay` seconds at the latest."""
         due = self._now() + delay

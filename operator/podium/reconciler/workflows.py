@@ -12,7 +12,7 @@ from podium.core.definitions import Isolation, conductor_name
 from podium.core.effects import DefinitionEffect, Report, Unknown, WorkflowEffect
 from podium.core.objects import Workflow, project_workflow
 from podium.core.schedules import without_schedules
-from podium.core.workflow import Policy, Seen, decide_workflow, report_conditions
+from podium.core.workflow import Policy, Seen, decide_workflow, may_have_other_workers, report_conditions
 from podium.ports import (
     Clock,
     Cluster,
@@ -116,6 +116,20 @@ class WorkflowReconciler:
             moved.append(workflow.key)
         return moved
 
+    async def find_changed_workers(self) -> list[Key]:
+        """Workflows that other workers serve than their status says: one request to each Conductor."""
+        changed = []
+        now = self._clock.now()
+        for workflow in self._store.workflows.values():
+            link = self._connections.of_workflow(workflow)
+            if isinstance(link, Unknown) or workflow.deleting_since is not None:
+                continue
+            pollers = await link.read_pollers(now)
+            domain = workflow.key.namespace if link.isolated else ""
+            if not isinstance(pollers, Unknown) and may_have_other_workers(workflow, pollers, domain, now):
+                changed.append(workflow.key)
+        return changed
+
     async def _look(self, workflow: Workflow, link: Link | Unknown) -> Seen:
         tally = self._store.tally(workflow.key.namespace, workflow.key.name)
         if isinstance(link, Unknown):
@@ -132,8 +146,13 @@ class WorkflowReconciler:
             )
             try:
                 definitions = tuple(await link.conductor.get_definitions(name))
+                # What was just read needs no second look by the search for drift.
+                link.checked[name] = frozenset(
+                    (item["version"], item.get("updateTime") or item.get("createTime") or 0)
+                    for item in definitions
+                )
                 if workflow.deleting_since is None:
-                    registered = await link.conductor.list_task_types()
+                    registered = await link.read_task_types(self._clock.now())
             except PortError as error:
                 definitions = registered = Unknown(str(error))
         return Seen(
@@ -165,6 +184,7 @@ class WorkflowReconciler:
         key = seen.workflow.key
         match effect:
             case do.PutTaskDefinition(definition):
+                link.task_types = None
                 return await self._try(
                     seen, f"task {definition['name']}", link.conductor.put_task_definition(definition)
                 )

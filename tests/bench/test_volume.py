@@ -1,0 +1,149 @@
+"""The operator with many objects: memory, time to work after a restart, and what it asks at rest.
+
+Kubernetes is real. Conductor is a stand-in (tests/support/stand_in.py): here only its volume matters.
+"""
+
+import asyncio
+import json
+import os
+import subprocess
+import time
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from podium.ports import Json
+from support.bed import Bed, workflow, workflow_run
+from support.eventually import eventually
+from support.stand_in import StandIn
+
+pytestmark = [pytest.mark.bench, pytest.mark.timeout(3600)]
+
+RUNS = int(os.environ.get("PODIUM_BENCH_VOLUME", "10000"))
+ACTIVE = RUNS // 10
+WORKFLOWS = RUNS // 20
+AT_ONCE = 24
+REST_SECONDS = 60.0
+
+
+async def metric(bed: Bed, name: str) -> float:
+    """One unlabelled metric of the operator process."""
+    address, _ = bed._notices
+    async with aiohttp.ClientSession() as session, session.get(f"http://{address}/metrics") as answer:
+        text = await answer.text()
+    return next(float(line.split()[1]) for line in text.splitlines() if line.startswith(f"{name} "))
+
+
+async def works(bed: Bed) -> bool:
+    address, _ = bed._notices
+    try:
+        async with aiohttp.ClientSession() as session, session.get(f"http://{address}/readyz") as answer:
+            return answer.status == 200
+    except aiohttp.ClientError:
+        return False
+
+
+def resident(process: "subprocess.Popen[bytes]") -> dict[str, float]:
+    """Resident memory now and at its highest, in MiB."""
+    lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
+    found = {line.split(":")[0]: int(line.split()[1]) / 1024 for line in lines if line.startswith("Vm")}
+    return {"now": round(found["VmRSS"], 1), "peak": round(found["VmHWM"], 1)}
+
+
+async def create(bed: Bed, bodies: list[Json]) -> None:
+    turns = asyncio.Semaphore(AT_ONCE)
+
+    async def one(body: Json) -> None:
+        async with turns:
+            metadata = {**body["metadata"], "namespace": bed.namespace}
+            await bed.cluster.create({**body, "metadata": metadata})
+
+    await asyncio.gather(*(one(body) for body in bodies))
+
+
+async def count(bed: Bed, *phases: str) -> int:
+    bodies = await bed.cluster.list("WorkflowRun", bed.namespace)
+    return sum((body.get("status") or {}).get("phase") in phases for body in bodies)
+
+
+async def test_volume(bed: Bed) -> None:
+    async with StandIn() as conductor:
+        bed.server = conductor  # type: ignore[assignment]
+        process = bed.start_operator_process()
+        try:
+            await eventually(lambda: works(bed), bool, within=60)
+            await create(bed, [workflow(f"w{number}", "idle") for number in range(WORKFLOWS)])
+            began = time.monotonic()
+            runs = [
+                workflow_run(f"r{number}", f"w{number % WORKFLOWS}", input={"active": number < ACTIVE})
+                for number in range(RUNS)
+            ]
+            await create(bed, runs)
+            await eventually(
+                lambda: count(bed, "Running", "Succeeded"), lambda n: n == RUNS, within=1800, every=5.0
+            )
+            filled = time.monotonic() - began
+            first = resident(process)
+            process.terminate()
+            await asyncio.to_thread(process.wait, 30)
+            asked = conductor.requests.total()
+            began = time.monotonic()
+            process = bed.start_operator_process()
+            await eventually(lambda: works(bed), bool, within=300)
+            ready = time.monotonic() - began
+
+            async def busy() -> float:
+                return await metric(bed, "podium_due_keys")
+
+            await eventually(busy, lambda n: n == 0, within=300, every=0.2)
+            settled = time.monotonic() - began
+            restart_requests = conductor.requests.total() - asked
+            await asyncio.sleep(10.0)
+            before, written = conductor.requests.copy(), await metric(bed, "podium_status_writes")
+            cpu = _cpu_seconds(process)
+            await asyncio.sleep(REST_SECONDS)
+            cpu = _cpu_seconds(process) - cpu
+            asked_at_rest = conductor.requests - before
+            figures = {
+                "runs": RUNS,
+                "active": ACTIVE,
+                "workflows": WORKFLOWS,
+                "conductor": "a stand-in",
+                "filled_seconds": round(filled, 1),
+                "resident_mib_after_filling": first,
+                "restart": {
+                    "ready_seconds": round(ready, 1),
+                    "all_looked_at_seconds": round(settled, 1),
+                    "requests_to_conductor": restart_requests,
+                },
+                "resident_mib_at_rest": resident(process),
+                "at_rest_per_minute": {
+                    "requests_to_conductor": round(asked_at_rest.total() * 60 / REST_SECONDS, 1),
+                    "by_path": dict(asked_at_rest),
+                    "writes_to_the_api_server": await metric(bed, "podium_status_writes") - written,
+                    "cpu_seconds": round(cpu * 60 / REST_SECONDS, 2),
+                },
+            }
+        finally:
+            process.kill()
+            await asyncio.to_thread(process.wait, 30)
+    print(json.dumps(figures, indent=2))
+    rest = figures["at_rest_per_minute"]
+    assert isinstance(rest, dict)
+    print(
+        f"volume: {RUNS} runs ({ACTIVE} active), {WORKFLOWS} workflows, Conductor a stand-in: "
+        f"{resident_words(figures)} (goal 300), ready {ready:.1f} s and all looked at {settled:.1f} s "
+        f"after a restart (goal 60), at rest {rest['requests_to_conductor']} requests a minute (goal 60), "
+        f"{rest['writes_to_the_api_server']:.0f} writes (goal 0)"
+    )
+
+
+def resident_words(figures: Json) -> str:
+    memory = figures["resident_mib_at_rest"]
+    return f"{memory['now']} MiB resident, {memory['peak']} at most"
+
+
+def _cpu_seconds(process: "subprocess.Popen[bytes]") -> float:
+    fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
