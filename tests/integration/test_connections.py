@@ -226,8 +226,8 @@ async def test_requests_wait_for_the_budget_and_none_fails(bed: Bed, door: Doors
     for n in range(20):
         await bed.until_phase(f"r{n}", "Succeeded", within=60)
     assert proxy.starts() == 20
-    # The clock of the proxy and that of the budget differ by what a request takes.
-    assert 8 <= proxy.most_within(1.0) <= 12
+    # A busy machine hands requests over late and then together: half a second of them, at most.
+    assert 35 <= proxy.most_within(5.0) <= 55
 
 
 async def test_a_deleted_connection_fails_nothing_and_comes_back(bed: Bed, door: Doors) -> None:

@@ -25,7 +25,7 @@ class GuardedProxy(CuttingProxy):
         self.issued = 0
         """Tokens given out so far."""
         self.answers: list[tuple[float, str, str, int]] = []
-        """(time, method, path, status) of every request, in order."""
+        """(time of arrival, method, path, status) of every request, in the order of the answers."""
         self._numbers = itertools.count(1)
 
     def refused(self) -> int:
@@ -43,8 +43,9 @@ class GuardedProxy(CuttingProxy):
         return max((sum(begin <= at < begin + seconds for at in times) for begin in times), default=0)
 
     async def _pass(self, request: web.Request) -> web.StreamResponse:
+        came = time.monotonic()
         answer = await self._guard(request)
-        self.answers.append((time.monotonic(), request.method, request.path, answer.status))
+        self.answers.append((came, request.method, request.path, answer.status))
         return answer
 
     async def _guard(self, request: web.Request) -> web.StreamResponse:
