@@ -5,6 +5,7 @@ seconds. `tests/integration/test_schedules.py` has the same law on the real serv
 """
 
 import itertools
+import os
 import random
 from collections import Counter, defaultdict
 from collections.abc import Iterable
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 
 from podium.core.objects import WorkflowRun, is_finished, project_workflow, project_workflow_run
 from podium.core.schedules import is_settled, parse_cron, ticket_of
-from podium.ports import Conflict, Json, Key, PortError
+from podium.ports import Conflict, Json, Key, PortError, Refused
 from podium.reconciler.schedules import ScheduleReconciler
 from podium.reconciler.store import Store
 from support.fakes import FakeClock, FakeCluster, FakeRecorder, Killed, run_now
@@ -33,6 +34,15 @@ SPANS = {
 }
 CRONS = ("30 2 * * *", "0 * * * *", "*/15 * * * *", "10 1,2,3 * * *", "0 */2 * * *")
 DEADLINE = 600.0
+
+LONG = bool(os.environ.get("PODIUM_LONG"))
+
+
+def each(examples: int) -> settings:
+    """So many examples, ten times as many in `make e2e`; days are too long to be shrunk."""
+    count = examples * 10 if LONG else examples
+    return settings(max_examples=count, deadline=None, phases=(Phase.explicit, Phase.generate))
+
 
 moments = st.sets(st.integers(0, 400), max_size=40)
 
@@ -225,7 +235,7 @@ def assert_each_once(world: World, number: int, name: str, since: datetime) -> N
 
 @pytest.mark.parametrize("span", SPANS)
 @given(kill_at=moments, lose=st.lists(st.booleans(), max_size=40), seed=st.integers(0, 2**16))
-@settings(max_examples=3, deadline=None, phases=(Phase.explicit, Phase.generate))
+@each(2)
 def test_every_time_is_started_once_wherever_the_operator_is_killed(
     span: str, kill_at: set[int], lose: list[bool], seed: int
 ) -> None:
@@ -253,7 +263,7 @@ def test_it_survives_thousands_of_kills() -> None:
 
 @pytest.mark.parametrize("policy", ["Forbid", "Replace"])
 @given(kill_at=moments, lose=st.lists(st.booleans(), max_size=40), seed=st.integers(0, 2**16))
-@settings(max_examples=12, deadline=None, phases=(Phase.explicit, Phase.generate))
+@each(8)
 def test_never_two_at_once_and_each_time_is_started_or_counted(
     policy: str, kill_at: set[int], lose: list[bool], seed: int
 ) -> None:
@@ -340,6 +350,29 @@ def test_a_run_whose_making_was_not_answered_is_looked_for_before_its_time_is_gi
     assert world.standings["s"].get("skipped", 0) == 0
 
 
+def test_a_run_that_is_refused_is_tried_again_and_stops_no_other_schedule() -> None:
+    world = World([schedule("a"), schedule("b")], at=NOON - timedelta(seconds=30))
+    world.step()
+    world.clock.advance(31.0)
+    create, refuse = world.cluster.create, True
+
+    async def quota(body: Json) -> Json:
+        if refuse and body["metadata"]["name"].startswith("video.a."):
+            raise Refused("the API server answered 403: exceeded quota")
+        return await create(body)
+
+    world.cluster.create = quota  # type: ignore[method-assign]
+    assert world.step() == 30.0
+    assert [run.schedule for run in world.runs] == ["b"]
+    assert [(reason, text) for _, reason, text in world.recorder.events] == [
+        ("RunRefused", "a: the API server answered 403: exceeded quota")
+    ]
+    refuse = False
+    world.clock.advance(30.0)
+    world.step()
+    assert sorted(run.schedule for run in world.runs) == ["a", "b"]
+
+
 def test_what_is_late_and_how_late_is_measured() -> None:
     world = at_noon()
     world.step()
@@ -356,7 +389,7 @@ def _named(came: Iterable[datetime]) -> Iterable[tuple[str, datetime]]:
 
 
 @given(kill_at=moments, lose=st.lists(st.booleans(), max_size=40), seed=st.integers(0, 2**16))
-@settings(max_examples=15, deadline=None, phases=(Phase.explicit, Phase.generate))
+@each(10)
 def test_run_now_and_backfill_are_done_once_per_id(kill_at: set[int], lose: list[bool], seed: int) -> None:
     begin = datetime(2026, 3, 28, 12, tzinfo=UTC)
     fill = {"id": "march", "start": "2026-03-01T00:00:00Z", "end": "2026-03-03T00:00:00Z"}

@@ -116,8 +116,9 @@ class ScheduleReconciler:
             self._uncertain.add(key)
             raise
         except Refused as error:
+            log.warning("%s: schedule %s: %s", workflow.key, ticket.schedule, error)
             self._tell(workflow, "Warning", "RunRefused", f"{ticket.schedule}: {error}")
-            raise
+            return replace(seen, refused=seen.refused | {key.name})
         log.info("%s: schedule %s made %s", workflow.key, ticket.schedule, key.name)
         if ticket.cause == "Clock":
             self._recorder.count("schedule_fires")

@@ -17,6 +17,7 @@ from podium.core.schedules.status import CONDITION, build_status, is_written, re
 
 AT_ONCE = 10
 """Runs of one back-fill that are active at once, under the policy Allow."""
+_TRY_AGAIN = timedelta(seconds=30)
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,8 @@ class Seen:
     """Whether the Workflow was read anew in this pass."""
     taken: frozenset[str] = frozenset()
     """Names of runs to be that something else has."""
+    refused: frozenset[str] = frozenset()
+    """Names of runs that the API server refused in this pass: others may be taken."""
 
     @cached_property
     def made(self) -> dict[str, WorkflowRun]:
@@ -59,7 +62,10 @@ def decide_schedules(seen: Seen, now: datetime) -> ScheduleEffect:
     for line in lines:
         if (effect := _act(seen, line)) is not None:
             return effect
-    return Report(None, requeue_after=_until_next(lines, now))
+    rest = _until_next(lines, now)
+    if seen.refused:
+        rest = min(rest or _TRY_AGAIN, _TRY_AGAIN)
+    return Report(None, requeue_after=rest)
 
 
 # --- writing ----------------------------------------------------------------------------------------
@@ -113,45 +119,49 @@ def _act(seen: Seen, line: Line) -> ScheduleEffect | None:
     active = [
         run for run in seen.made.values() if run.schedule == line.schedule.name and not is_finished(run)
     ]
-    if line.run_now is not None:
-        return _make(seen, line.schedule, line.run_now)
-    if line.due is not None:
-        match line.schedule.concurrency_policy:
-            case "Allow":
-                return _make(seen, line.schedule, line.due)
-            case "Forbid":
-                return None if active else _make(seen, line.schedule, line.due)
-            case "Replace":
-                return _replace(seen, line.schedule, line.due, active)
-            case policy:
-                assert_never(policy)
-    if line.backfill is not None and len(_in_the_way(line.schedule, active)) < _at_once(line.schedule):
-        return _make(seen, line.schedule, line.backfill)
-    return None
+    asked = _make(seen, line.schedule, line.run_now) if line.run_now is not None else None
+    return asked or _act_on_time(seen, line, active) or _fill(seen, line, active)
 
 
-def _make(seen: Seen, schedule: Schedule, ticket: Ticket) -> ScheduleEffect:
+def _act_on_time(seen: Seen, line: Line, active: list[WorkflowRun]) -> ScheduleEffect | None:
+    if line.due is None:
+        return None
+    match line.schedule.concurrency_policy:
+        case "Allow":
+            return _make(seen, line.schedule, line.due)
+        case "Forbid":
+            return None if active else _make(seen, line.schedule, line.due)
+        case "Replace":
+            return _replace(seen, line.schedule, line.due, active)
+        case policy:
+            assert_never(policy)
+
+
+def _fill(seen: Seen, line: Line, active: list[WorkflowRun]) -> ScheduleEffect | None:
+    if line.backfill is None:
+        return None
+    policy = line.schedule.concurrency_policy
+    in_the_way = active if policy == "Forbid" else [run for run in active if run.backfill]
+    at_once = AT_ONCE if policy == "Allow" else 1
+    return _make(seen, line.schedule, line.backfill) if len(in_the_way) < at_once else None
+
+
+def _make(seen: Seen, schedule: Schedule, ticket: Ticket) -> ScheduleEffect | None:
+    if ticket.name(seen.workflow.key.name) in seen.refused:
+        return None
     # A look at the object itself, before something that cannot be taken back: the watch may be behind.
     if not seen.fresh:
         return do.ReadWorkflow()
     return do.CreateRun(ticket, build_run(seen.workflow, schedule, ticket))
 
 
-def _replace(seen: Seen, schedule: Schedule, due: Ticket, active: list[WorkflowRun]) -> ScheduleEffect:
+def _replace(seen: Seen, schedule: Schedule, due: Ticket, active: list[WorkflowRun]) -> ScheduleEffect | None:
     for run in active:
         ticket = ticket_of(run)
         by_the_clock = ticket is not None and ticket.cause == "Clock"
         if by_the_clock and run.spec is not None and run.spec.desired_state != "Terminated":
             return do.EndRun(run.key, run.uid) if seen.fresh else do.ReadWorkflow()
     return _make(seen, schedule, due)
-
-
-def _in_the_way(schedule: Schedule, active: list[WorkflowRun]) -> list[WorkflowRun]:
-    return active if schedule.concurrency_policy == "Forbid" else [run for run in active if run.backfill]
-
-
-def _at_once(schedule: Schedule) -> int:
-    return AT_ONCE if schedule.concurrency_policy == "Allow" else 1
 
 
 def _until_next(lines: list[Line], now: datetime) -> timedelta | None:
