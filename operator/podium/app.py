@@ -16,7 +16,7 @@ from podium.adapters.conductor import HttpConductor
 from podium.adapters.events import EventRecorder
 from podium.adapters.kubernetes import KubernetesCluster, load_configuration
 from podium.adapters.metrics import Metrics
-from podium.core import runs, workflow
+from podium.core import retention, runs, workflow
 from podium.core.definitions import Rules
 from podium.core.objects import (
     WorkflowRun,
@@ -33,9 +33,10 @@ from podium.reconciler.conductor_connections import ConnectionReconciler
 from podium.reconciler.connections import Connections, Link
 from podium.reconciler.lease import LeaderLease
 from podium.reconciler.loop import work
-from podium.reconciler.patience import every, first, unless
+from podium.reconciler.patience import end, every, first, unless, wait_for
 from podium.reconciler.queue import KeyedQueue
 from podium.reconciler.resync import resync
+from podium.reconciler.retention import GATHER, RetentionReconciler, retention_key
 from podium.reconciler.runs import RunReconciler
 from podium.reconciler.schedules import ScheduleReconciler
 from podium.reconciler.store import Store
@@ -182,7 +183,7 @@ class Operator:
             log.info("podium works: %s workflows, %s runs", len(self.store.workflows), len(self.store.runs))
             if ready is not None:
                 ready.set()
-            stopping = asyncio.create_task(_wait_for(stop), name="stop")
+            stopping = asyncio.create_task(wait_for(stop), name="stop")
             tasks.append(stopping)
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in done - {stopping}:
@@ -195,7 +196,7 @@ class Operator:
             return self._exit
         finally:
             stop.set()
-            await _end(tasks)
+            await end(tasks)
             await self._dialing.close_all()
             if lease is not None:
                 await lease.release()
@@ -243,6 +244,7 @@ class Operator:
             "Workflow": self._workflows.reconcile,
             "Schedules": schedules.reconcile,
             "ConductorConnection": self._dialing.reconcile,
+            "Retention": self._build_retention().reconcile,
         }
         self._reconcilers = {
             kind: self.metrics.measured(kind, reconcile) for kind, reconcile in reconcilers.items()
@@ -266,6 +268,10 @@ class Operator:
         )
         return await client.__aenter__()
 
+    def _build_retention(self) -> RetentionReconciler:
+        policy = retention.Policy.of(self.settings.tracking_keys, self.settings.unknown_start_wait)
+        return RetentionReconciler(self.cluster, self._clock, self._recorder, self.store, policy)
+
     def _site(self) -> Site:
         return Site(
             notice_token=self.settings.notice_token,
@@ -288,6 +294,7 @@ class Operator:
                 changed = before is None or before.generation != seen.generation
                 if changed or seen.deleting_since is not None or not seen.status:
                     self._wake(key)
+                    self._queue.add(retention_key(key.namespace, key.name), GATHER)
                 if before is None or before.status != seen.status or changed:
                     self._wake_pending_runs(key)
             return
@@ -327,6 +334,8 @@ class Operator:
             self._queue.add(Key("Schedules", run.key.namespace, run.spec.workflow))
         if run.spec is not None:
             self._queue.add(Key("Workflow", run.key.namespace, run.spec.workflow), delay=1.0)
+            if is_finished(run):
+                self._queue.add(retention_key(run.key.namespace, run.spec.workflow), GATHER)
 
     def _wake_pending_runs(self, key: Key) -> None:
         for run in self.store.runs_of(key.namespace, key.name):
@@ -356,6 +365,8 @@ class Operator:
             self.settings.namespaces,
             first=first,
         )
+        for namespace, name in self.store.run_owners():
+            self._queue.add(retention_key(namespace, name), GATHER)
         self._uids = {run.uid: key for key, run in self.store.runs.items()}
         for item in self.store.runs.values():
             workflow_id = (item.status.get("conductor") or {}).get("workflowId")
@@ -389,14 +400,3 @@ class Operator:
 
     def _active_runs(self) -> float:
         return float(sum(not is_finished(item) for item in self.store.runs.values()))
-
-
-async def _wait_for(stop: asyncio.Event) -> None:
-    await stop.wait()
-
-
-async def _end(tasks: list[asyncio.Task[None]]) -> None:
-    """Cancel them and wait until all have ended."""
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)

@@ -388,7 +388,7 @@ class Recorder(Protocol):
         """Tell people. Aggregated and rate-limited; never raises, never waits."""
         ...
 
-    def count(self, what: str, by: int = 1) -> None:
+    def count(self, what: str, by: int = 1, **labels: str) -> None:
         """Count something that a metric shows."""
         ...
 

@@ -53,6 +53,8 @@ class Settings(BaseModel):
     """Namespace: a run's tasks go to the task domain of its namespace. Shared: to no domain."""
     allowed_names: tuple[str, ...] = ()
     """Conductor names outside the own namespace that Workflows may adopt or call."""
+    tracking_keys: tuple[str, ...] = ()
+    """More labels and annotations that say that something else would create a deleted run again."""
     unknown_start_wait: float = Field(default=90.0, ge=0)
     """After a start whose outcome is unknown: look it up this long before starting again. Must be longer
     than conductor_timeout and than a start that was sent can still take inside Conductor."""
@@ -134,7 +136,7 @@ class Settings(BaseModel):
                 continue
             given[name] = (
                 tuple(part.strip() for part in text.split(",") if part.strip())
-                if name in ("namespaces", "allowed_names", "default_connection_namespaces")
+                if name in ("namespaces", "allowed_names", "tracking_keys", "default_connection_namespaces")
                 else text
             )
         for name, usual in (("conductor_url", "CONDUCTOR_SERVER_URL"), ("kubeconfig", "KUBECONFIG")):

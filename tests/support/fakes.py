@@ -82,9 +82,9 @@ class FakeRecorder:
         """Remember it."""
         self.events.append((key, reason, message))
 
-    def count(self, what: str, by: int = 1) -> None:
+    def count(self, what: str, by: int = 1, **labels: str) -> None:
         """Count it."""
-        self.counts[what] += by
+        self.counts[" ".join([what, *labels.values()])] += by
 
     def observe(self, what: str, seconds: float) -> None:
         """Count it."""

@@ -62,9 +62,9 @@ class EventRecorder:
         except asyncio.QueueFull:
             self._metrics.count("events_dropped")
 
-    def count(self, what: str, by: int = 1) -> None:
+    def count(self, what: str, by: int = 1, **labels: str) -> None:
         """Count something that a metric shows."""
-        self._metrics.count(what, by)
+        self._metrics.count(what, by, **labels)
 
     def observe(self, what: str, seconds: float) -> None:
         """Measure something that a histogram shows."""

@@ -12,6 +12,7 @@ _COUNTERS = {
     "missed_events": "Changes that no watch event told of and the resync found",
     "notices": "Notices taken from Conductor",
     "notices_refused": "Notices refused because the secret was missing or wrong",
+    "runs_deleted": "Finished WorkflowRuns deleted by their time to live or a history limit",
     "schedule_fires": "Runs that schedules made at their times",
     "schedule_skips": "Times of schedules that were left out",
 }
@@ -21,6 +22,7 @@ _HISTOGRAMS = {
         (0.1, 0.5, 1, 5, 30, 120, 600, 3600),
     ),
 }
+_LABELS = {"runs_deleted": ("why",)}
 
 
 class Metrics:
@@ -29,7 +31,8 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self._counters = {
-            name: Counter(f"podium_{name}", text, registry=self.registry) for name, text in _COUNTERS.items()
+            name: Counter(f"podium_{name}", text, _LABELS.get(name, ()), registry=self.registry)
+            for name, text in _COUNTERS.items()
         }
         self._histograms = {
             name: Histogram(f"podium_{name}", text, buckets=buckets, registry=self.registry)
@@ -49,9 +52,10 @@ class Metrics:
             registry=self.registry,
         )
 
-    def count(self, what: str, by: int = 1) -> None:
+    def count(self, what: str, by: int = 1, **labels: str) -> None:
         """So many more of a counter named above."""
-        self._counters[what].inc(by)
+        counter = self._counters[what]
+        (counter.labels(**labels) if labels else counter).inc(by)
 
     def observe(self, what: str, seconds: float) -> None:
         """A value of a histogram named above."""

@@ -1,5 +1,7 @@
 """Frozen projections of the objects in the cluster: what the store holds and decisions read."""
 
+import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Generic, TypeVar
@@ -7,7 +9,7 @@ from typing import Generic, TypeVar
 from pydantic import ValidationError
 
 from podium.api.v1alpha1.conductor_connection import CONDUCTOR_CONNECTION, ConductorConnectionSpec
-from podium.api.v1alpha1.meta import Model
+from podium.api.v1alpha1.meta import GROUP, Model
 from podium.api.v1alpha1.schedule import BACKFILL, RUN_NOW, SCHEDULE_LABEL, SCHEDULED_AT
 from podium.api.v1alpha1.workflow import WORKFLOW, WorkflowSpec
 from podium.api.v1alpha1.workflow_run import FINISHED, WORKFLOW_RUN, WorkflowRunSpec
@@ -15,6 +17,9 @@ from podium.core.durations import parse_time
 from podium.ports import Json, Key
 
 S = TypeVar("S", bound=Model)
+
+_INSTANCE = "app.kubernetes.io/instance"
+_NO_MARKS = (f"{GROUP}/", "kubectl.kubernetes.io/")
 
 
 @dataclass(frozen=True)
@@ -37,6 +42,8 @@ class Projection(Generic[S]):
     run_now: str = ""
     backfill: str = ""
     """The ids of the run-now or back-fill it was made by."""
+    marks: frozenset[str] = frozenset()
+    """Keys of its labels and annotations, without ours and kubectl's: who tracks it is seen by them."""
 
 
 Workflow = Projection[WorkflowSpec]
@@ -79,7 +86,6 @@ def is_finished(run: WorkflowRun) -> bool:
 def _project(body: Json, kind: str, spec_type: type[S]) -> Projection[S]:
     metadata = body["metadata"]
     deleting = metadata.get("deletionTimestamp")
-    annotations = metadata.get("annotations") or {}
     spec: S | None = None
     spec_error = ""
     try:
@@ -88,6 +94,8 @@ def _project(body: Json, kind: str, spec_type: type[S]) -> Projection[S]:
         first = error.errors()[0]
         where = ".".join(str(part) for part in ("spec", *first["loc"]))
         spec_error = f"{where}: {first['msg']}"
+    annotations = metadata.get("annotations") or {}
+    labels = metadata.get("labels") or {}
     return Projection(
         key=Key(kind, metadata["namespace"], metadata["name"]),
         uid=metadata["uid"],
@@ -99,10 +107,11 @@ def _project(body: Json, kind: str, spec_type: type[S]) -> Projection[S]:
         spec=spec,
         spec_error=spec_error,
         status=body.get("status") or {},
-        schedule=(metadata.get("labels") or {}).get(SCHEDULE_LABEL, ""),
+        schedule=labels.get(SCHEDULE_LABEL, ""),
         scheduled_at=_time_or_none(annotations.get(SCHEDULED_AT, "")),
         run_now=annotations.get(RUN_NOW, ""),
         backfill=annotations.get(BACKFILL, ""),
+        marks=_marks(metadata, labels.keys() | annotations.keys()),
     )
 
 
@@ -113,3 +122,17 @@ def _time_or_none(text: str) -> datetime | None:
     except ValueError:
         return None
     return moment if moment.tzinfo is not None else None
+
+
+def _marks(metadata: Json, keys: Iterable[str]) -> frozenset[str]:
+    marks = {sys.intern(key) for key in keys if not key.startswith(_NO_MARKS)}
+    if _INSTANCE in marks and not _applied_by_argo(metadata):
+        # Everyone labels so; it is Argo's tracking only where Argo CD applied the object.
+        marks.discard(_INSTANCE)
+    return frozenset(marks)
+
+
+def _applied_by_argo(metadata: Json) -> bool:
+    managers = metadata.get("managedFields")
+    # Without the list nobody knows: then it counts as Argo's, which deletes nothing.
+    return not managers or any(str(item.get("manager", "")).startswith("argocd") for item in managers)

@@ -48,3 +48,15 @@ async def unless(stop: asyncio.Event, job: Awaitable[None]) -> None:
     for task in (working, stopping):
         task.cancel()
     await asyncio.gather(working, stopping, return_exceptions=True)
+
+
+async def wait_for(stop: asyncio.Event) -> None:
+    """Until it is set."""
+    await stop.wait()
+
+
+async def end(tasks: list[asyncio.Task[None]]) -> None:
+    """Cancel them and wait until all have ended."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

@@ -11,6 +11,7 @@ from podium.ports import Key
 
 _BASE_BACKOFF = 0.2
 _LONGEST_BACKOFF = 60.0
+_SUPERSEDED = 64
 
 
 class KeyedQueue:
@@ -51,7 +52,12 @@ class KeyedQueue:
         if key in self._due and self._due[key] <= due:
             return
         self._due[key] = due
-        heapq.heappush(self._heap, (due, next(self._order), key))
+        if len(self._heap) > 2 * len(self._due) + _SUPERSEDED:
+            # An earlier time leaves the later one behind, which may be days away.
+            self._heap = [(at, next(self._order), known) for known, at in self._due.items()]
+            heapq.heapify(self._heap)
+        else:
+            heapq.heappush(self._heap, (due, next(self._order), key))
         self._changed.set()
 
     async def take(self) -> Key:

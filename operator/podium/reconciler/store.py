@@ -1,7 +1,6 @@
 """What the operator knows of the cluster: frozen projections, indexed by workflow."""
 
 from collections import defaultdict
-from collections.abc import Iterable
 from typing import TypeVar
 
 from podium.api.v1alpha1.meta import Model
@@ -60,9 +59,13 @@ class Store:
             return None
         return self.workflows.get(Key("Workflow", run.key.namespace, run.spec.workflow))
 
-    def runs_of(self, namespace: str, workflow: str) -> Iterable[WorkflowRun]:
+    def runs_of(self, namespace: str, workflow: str) -> list[WorkflowRun]:
         """The runs of a workflow that are in the cluster."""
         return [self.runs[key] for key in self._runs_of.get((namespace, workflow), ()) if key in self.runs]
+
+    def run_owners(self) -> list[tuple[str, str]]:
+        """(namespace, name) of the Workflows that the runs here name, whether those are there or not."""
+        return [owner for owner, keys in self._runs_of.items() if keys]
 
     def tally(self, namespace: str, workflow: str) -> RunTally:
         """How the runs of a workflow stand, and which versions they refer to."""

@@ -1,0 +1,132 @@
+"""One pass over the finished runs of a Workflow: those that are over the limits are deleted."""
+
+import logging
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from podium.core.retention import Deletion, Policy, decide_retention
+from podium.ports import Clock, Cluster, Key, Recorder
+from podium.reconciler.store import Store
+
+log = logging.getLogger(__name__)
+
+KIND = "Retention"
+# A run's end and what follows it come together; one pass serves them all.
+GATHER = 2.0
+# How often people are told: a Workflow whose runs come and go all the time has other news too.
+_NEWS_EVERY = timedelta(minutes=5)
+# Deletions of all Workflows together, per second: after a start thousands may be due.
+_RATE = 20.0
+_SOON = 2.0
+_LONG = float("inf")
+
+
+@dataclass
+class _Memory:
+    """What was done and is not told yet, and what goes and is not gone yet."""
+
+    told: datetime | None = None
+    since: datetime | None = None
+    """When the first of what is not told was done."""
+    news: Counter[str] = field(default_factory=Counter)
+    going: set[str] = field(default_factory=set)
+
+
+class RetentionReconciler:
+    """Deletes finished runs. Its keys are named after Workflows, which need not be there any more."""
+
+    def __init__(
+        self, cluster: Cluster, clock: Clock, recorder: Recorder, store: Store, policy: Policy
+    ) -> None:
+        self._cluster = cluster
+        self._clock = clock
+        self._recorder = recorder
+        self._store = store
+        self._policy = policy
+        self._memory: dict[Key, _Memory] = {}
+        self._credit = _RATE
+        self._credited: datetime | None = None
+
+    async def reconcile(self, key: Key) -> float | None:
+        """One pass; seconds until the next one is wanted, if any. Raises PortError to be tried again."""
+        now = self._clock.now()
+        whose = Key("Workflow", key.namespace, key.name)
+        workflow = self._store.workflows.get(whose)
+        runs = self._store.runs_of(key.namespace, key.name)
+        if not runs and key not in self._memory:
+            return None
+        memory = self._memory.setdefault(key, _Memory())
+        memory.going &= {run.uid for run in runs if run.deleting_since is None}
+        left = [run for run in runs if run.uid not in memory.going]
+        verdict = decide_retention(left, workflow, now, self._policy)
+        waits = [verdict.again.total_seconds()] if verdict.again is not None else []
+        for deletion in verdict.deletions:
+            if (wait := self._wait(now)) > 0:
+                waits.append(wait)
+                break
+            await self._delete(deletion, memory, now)
+        if (wait := self._tell(whose, memory, now, more=min(waits, default=_LONG) <= _SOON)) > 0:
+            waits.append(wait)
+        if not runs and not memory.news:
+            del self._memory[key]
+        return min(waits, default=None)
+
+    async def _delete(self, deletion: Deletion, memory: _Memory, now: datetime) -> None:
+        await self._cluster.delete(deletion.key, uid=deletion.uid)
+        log.debug("%s: deleted (%s)", deletion.key, deletion.why)
+        # The watch tells of it in a moment; until then it must be neither deleted nor counted again.
+        memory.going.add(deletion.uid)
+        memory.since = memory.since or now
+        memory.news[deletion.why] += 1
+        if deletion.purged:
+            memory.news["purged"] += 1
+        self._recorder.count("runs_deleted", why=deletion.why)
+
+    def _tell(self, workflow: Key, memory: _Memory, now: datetime, *, more: bool) -> float:
+        """Say what went, unless more goes in a moment; seconds until it may be said."""
+        if not memory.news or memory.since is None:
+            return 0.0
+        if memory.told is not None and (rest := memory.told + _NEWS_EVERY - now) > timedelta(0):
+            return rest.total_seconds()
+        if more and now - memory.since < _NEWS_EVERY:
+            return 0.0
+        message = _words(memory.news)
+        memory.told, memory.since = now, None
+        memory.news.clear()
+        log.info("%s: %s", workflow, message)
+        if (known := self._store.workflows.get(workflow)) is not None:
+            self._recorder.event(workflow, known.uid, kind="Normal", reason="RunsDeleted", message=message)
+        return 0.0
+
+    def _wait(self, now: datetime) -> float:
+        """Seconds until one more may be deleted; 0 takes one."""
+        if self._credited is not None:
+            earned = (now - self._credited).total_seconds() * _RATE
+            self._credit = min(_RATE, self._credit + max(0.0, earned))
+        self._credited = now
+        if self._credit < 1:
+            return (1 - self._credit) / _RATE
+        self._credit -= 1
+        return 0.0
+
+
+def retention_key(namespace: str, workflow: str) -> Key:
+    """What has the finished runs of a Workflow looked at."""
+    return Key(KIND, namespace, workflow)
+
+
+def _words(news: Counter[str]) -> str:
+    gone = news["ttl"] + news["history"]
+    whys = [
+        f"{news[why]} {text}"
+        for why, text in (("ttl", "past ttlAfterFinished"), ("history", "over the history limits"))
+        if news[why]
+    ]
+    if news["purged"] == gone:
+        after = "removed from Conductor too"
+    elif news["purged"]:
+        after = f"{news['purged']} of them removed from Conductor too, the others stay there"
+    else:
+        after = "what Conductor has of them stays there"
+    return f"finished runs deleted: {gone} ({', '.join(whys)}); {after}"

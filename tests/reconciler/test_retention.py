@@ -1,0 +1,187 @@
+"""Finished runs are deleted once each, not too many at once, and people are told in few words."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from podium.core.objects import project_workflow, project_workflow_run
+from podium.core.retention import Policy
+from podium.ports import Json, Key, RetryLater
+from podium.reconciler.retention import RetentionReconciler, retention_key
+from podium.reconciler.store import Store
+from support.fakes import FakeClock, FakeCluster, FakeRecorder, run_now
+
+KEY = retention_key("studio", "video")
+PAST = "finished runs deleted: "
+
+
+class Desk:
+    """A cluster, a store that hears of it when `watch` is called, and the reconciler."""
+
+    def __init__(self) -> None:
+        self.clock = FakeClock()
+        self.cluster = FakeCluster()
+        self.recorder = FakeRecorder()
+        self.store = Store()
+        self.deleted: list[str] = []
+        self.away = False
+        self.reconciler = RetentionReconciler(self, self.clock, self.recorder, self.store, Policy())  # type: ignore[arg-type]
+
+    async def delete(self, key: Key, *, uid: str) -> None:
+        if self.away:
+            raise RetryLater("the API server is away")
+        self.deleted.append(key.name)
+        await self.cluster.delete(key, uid=uid)
+
+    def workflow(self, **history: Any) -> None:
+        self.cluster.put(
+            "Workflow",
+            "video",
+            {"spec": {"flow": {"nodes": [{"id": "a", "type": "a"}]}, "runHistory": history}},
+        )
+        self.watch()
+
+    def finish(self, *names: str, **spec: Any) -> None:
+        ended = (self.clock.now()).isoformat()
+        status: Json = {"phase": "Succeeded", "finishedAt": ended, "observedGeneration": 1}
+        for name in names:
+            self.cluster.put(
+                "WorkflowRun", name, {"spec": {"workflow": "video", **spec}, "status": status.copy()}
+            )
+        self.watch()
+
+    def watch(self) -> None:
+        for key, body in self.cluster.objects.items():
+            if key.kind == "Workflow":
+                self.store.put_workflow(project_workflow(body))
+            else:
+                self.store.put_run(project_workflow_run(body))
+        for key in [key for key in self.store.runs if key not in self.cluster.objects]:
+            self.store.remove_run(key)
+
+    def look(self, *, watch: bool = True) -> float | None:
+        again = run_now(self.reconciler.reconcile(KEY))
+        if watch:
+            self.watch()
+        return again
+
+    @property
+    def news(self) -> list[str]:
+        return [message for _, _, message in self.recorder.events]
+
+
+@pytest.fixture
+def desk() -> Desk:
+    return Desk()
+
+
+def test_a_run_is_deleted_when_its_time_is_over(desk: Desk) -> None:
+    desk.workflow(ttlAfterFinished="60s")
+    desk.finish("r")
+    assert desk.look() == 60
+    desk.clock.advance(60)
+    assert desk.look() is None
+    assert desk.deleted == ["r"]
+    assert desk.recorder.counts == {"runs_deleted ttl": 1}
+    assert desk.recorder.events == [
+        (
+            Key("Workflow", "studio", "video"),
+            "RunsDeleted",
+            f"{PAST}1 (1 past ttlAfterFinished); what Conductor has of them stays there",
+        )
+    ]
+
+
+def test_a_run_is_not_deleted_again_before_the_watch_tells_that_it_is_gone(desk: Desk) -> None:
+    desk.workflow(succeeded=0)
+    desk.finish("a", "b")
+    desk.look(watch=False)
+    desk.look(watch=False)
+    assert sorted(desk.deleted) == ["a", "b"]
+    assert desk.recorder.counts == {"runs_deleted history": 2}
+
+
+def test_many_go_in_small_parts_and_people_hear_of_it_once(desk: Desk) -> None:
+    desk.workflow(succeeded=5)
+    desk.finish(*(f"r{number:03}" for number in range(105)))
+    passes = 0
+    while (again := desk.look()) is not None and again < 60:
+        passes += 1
+        assert len(desk.deleted) <= 20 * (passes + 1)
+        desk.clock.advance(again)
+    assert desk.deleted == [f"r{number:03}" for number in range(100)]
+    assert passes >= 4
+    assert desk.news == [f"{PAST}100 (100 over the history limits); what Conductor has of them stays there"]
+
+
+def test_all_workflows_together_delete_twenty_a_second(desk: Desk) -> None:
+    desk.workflow(succeeded=0)
+    for number in range(200):
+        desk.finish(f"r{number}")
+    begun = desk.clock.now()
+    while len(desk.deleted) < 200:
+        desk.look()
+        desk.clock.advance(0.1)
+    assert desk.clock.now() - begun > timedelta(seconds=8)
+
+
+def test_runs_that_come_and_go_all_the_time_are_told_of_every_five_minutes(desk: Desk) -> None:
+    desk.workflow(succeeded=0)
+    for number in range(601):
+        desk.finish(f"r{number}")
+        desk.look()
+        desk.clock.advance(1)
+    assert len(desk.news) == 3
+    assert desk.news[1].startswith(f"{PAST}300 ")
+
+
+def test_what_was_deleted_is_told_later_even_if_nothing_else_happens(desk: Desk) -> None:
+    desk.workflow(succeeded=0)
+    desk.finish("a")
+    desk.look()
+    desk.finish("b")
+    again = desk.look()
+    assert again is not None
+    assert 290 < again <= 300
+    desk.clock.advance(again)
+    assert desk.look() is None
+    assert [news.split(" (")[0] for news in desk.news] == [f"{PAST}1", f"{PAST}1"]
+
+
+def test_an_api_server_that_is_away_loses_and_doubles_nothing(desk: Desk) -> None:
+    desk.workflow(succeeded=0)
+    desk.finish("a", "b")
+    desk.away = True
+    with pytest.raises(RetryLater):
+        desk.look()
+    assert desk.recorder.counts == {}
+    desk.away = False
+    desk.look()
+    assert desk.deleted == ["a", "b"]
+
+
+def test_a_runs_own_time_works_without_its_workflow(desk: Desk) -> None:
+    desk.finish("r", ttlAfterFinished="10s")
+    assert desk.look() == 10
+    desk.clock.advance(10)
+    assert desk.look() is None
+    assert desk.deleted == ["r"]
+    assert desk.recorder.events == []
+
+
+def test_it_says_what_goes_from_conductor_too(desk: Desk) -> None:
+    desk.workflow(succeeded=0)
+    desk.finish("kept")
+    desk.finish("purged", deletionPolicy="Purge")
+    desk.look()
+    assert desk.news == [
+        f"{PAST}2 (2 over the history limits); 1 of them removed from Conductor too, the others stay there"
+    ]
+
+
+def test_ten_thousand_finished_runs_cost_nothing_at_rest(desk: Desk) -> None:
+    desk.workflow()
+    desk.finish(*(f"r{number}" for number in range(10_000)))
+    assert desk.look() is None
+    assert desk.deleted == []
