@@ -167,6 +167,10 @@ class RunSeen:
     """When it was retried last."""
     reason: str = ""
     output: Json | None = None
+    output_path: str = ""
+    """Where Conductor keeps an output that is too large for its database."""
+    outside: bool = False
+    """Some input or output of it or its tasks lies outside of Conductor's database."""
     tasks: tuple[TaskSeen, ...] = ()
     nodes: Mapping[str, str] | None = None
     """Reference name → the id that the user wrote, from the definition's metadata."""
@@ -345,6 +349,14 @@ class Conductor(Protocol):
 
     async def nudge(self, workflow_id: str) -> None:
         """Have the run's next step decided now. Harmless."""
+        ...
+
+    async def find_related(self, correlation_id: str) -> tuple[str, ...]:
+        """Ids of all runs with this correlation id, sub-workflows and failure workflows included."""
+        ...
+
+    async def remove(self, workflow_id: str) -> None:
+        """Remove a run with all its data, whatever its state; one that is gone already is fine."""
         ...
 
 

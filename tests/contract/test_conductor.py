@@ -62,7 +62,9 @@ async def until_state(http: HttpConductor, workflow_id: str, *states: RunState) 
     await eventually(look, lambda seen: seen in states, within=30)
 
 
-async def work(http: HttpConductor, name: str, *, status: str = "COMPLETED") -> None:
+async def work(
+    http: HttpConductor, name: str, *, status: str = "COMPLETED", output: Json | None = None
+) -> None:
     """Poll one task and end it."""
 
     async def poll() -> Json:
@@ -80,6 +82,7 @@ async def work(http: HttpConductor, name: str, *, status: str = "COMPLETED") -> 
             "workflowInstanceId": polled["workflowInstanceId"],
             "taskId": polled["taskId"],
             "status": status,
+            "outputData": output or {},
         },
     )
 
@@ -274,3 +277,74 @@ async def test_the_sweep_sees_start_poll_and_end(http: HttpConductor, name: str)
     await http.terminate(workflow_id, "over")
     end = await eventually(last_move, lambda at: at > poll)
     assert workflow_id not in {item.workflow_id for item in await http.list_moved(end)}
+
+
+# --- removal ----------------------------------------------------------------------------------------
+
+
+async def rows(http: HttpConductor, name: str) -> set[str]:
+    return {item["workflowId"] for item in await http._search("/workflow/search", f"workflowType={name}")}
+
+
+@pytest.mark.parametrize("state", ["RUNNING", "PAUSED", "COMPLETED", "FAILED", "TERMINATED", "absent"])
+async def test_a_removed_run_is_gone_with_its_row_in_the_search(
+    http: HttpConductor, name: str, state: str
+) -> None:
+    workflow_id = "00000000-0000-0000-0000-000000000000" if state == "absent" else await started(http, name)
+    if state == "PAUSED":
+        await http.pause(workflow_id)
+    elif state == "TERMINATED":
+        await http.terminate(workflow_id, "over")
+    elif state in ("COMPLETED", "FAILED"):
+        await work(http, name, status=state)
+        await until_state(http, workflow_id, "COMPLETED", "FAILED")
+    if state != "absent":
+        await eventually(lambda: rows(http, name), lambda found: found == {workflow_id})
+    await http.remove(workflow_id)
+    await http.remove(workflow_id)  # again: as after an answer that was lost
+    assert (await http.get_runs([workflow_id]))[workflow_id] is None
+    await eventually(lambda: rows(http, name), lambda found: not found)
+    assert await http._read("GET", f"/tasks/queue/sizes?taskType={name}") == {name: 0}
+
+
+async def test_a_family_is_found_by_its_correlation_id_and_each_says_whose_it_is(
+    http: HttpConductor, name: str
+) -> None:
+    sub = {"type": "SUB_WORKFLOW", "subWorkflowParam": {"name": name, "version": 1}}
+    await http.put_definition(definition(name))
+    await http.put_definition(
+        definition(name, {"name": "s", "taskReferenceName": "s", **sub}, version=2, failureWorkflow=name)
+    )
+    parent = await http.start(StartRequest(name, 2, f"c.{name}", {}))
+    await eventually(lambda: http.find_related(f"c.{name}"), lambda found: len(found) == 2)
+    await work(http, name, status="FAILED")
+    await until_state(http, parent, "FAILED")
+    # The failure workflow is the newest version, which has a sub-workflow of its own.
+    related = await eventually(lambda: http.find_related(f"c.{name}"), lambda found: len(found) == 4)
+    runs = {key: run for key, run in (await http.get_runs(related)).items() if run is not None}
+    [child] = [run for run in runs.values() if run.parent_id == parent]
+    [failure] = [run for run in runs.values() if run.failure_run]
+    assert [task.sub_workflow_id for task in runs[parent].tasks] == [child.workflow_id]
+    assert (runs[parent].output or {})["conductor.failure_workflow"] == failure.workflow_id
+    assert [run.parent_id for run in runs.values()].count(failure.workflow_id) == 1
+    # A removed parent leaves its children: they have to be removed by themselves.
+    await http.remove(parent)
+    assert (await http.get_runs([child.workflow_id]))[child.workflow_id] is not None
+
+
+# --- large outputs ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("megabytes", "inside"), [(1, True), (4, True), (8, False)])
+async def test_an_output_that_is_too_large_for_the_database_has_a_path(
+    http: HttpConductor, name: str, megabytes: int, inside: bool
+) -> None:
+    await http.put_definition(definition(name, outputParameters={"text": "${a.output.text}"}))
+    workflow_id = await http.start(StartRequest(name, 1, f"c.{name}", {}))
+    await work(http, name, output={"text": "x" * megabytes * 1_000_000})
+    await until_state(http, workflow_id, "COMPLETED")
+    run = (await http.get_runs([workflow_id]))[workflow_id]
+    assert run is not None
+    assert (run.output is not None) is inside
+    assert (run.output_path == "") is inside
+    assert run.outside is (megabytes > 3)  # a task's output lies outside from 3 MB on, a run's from 5 MB on

@@ -139,3 +139,17 @@ async def test_who_waits_is_woken(workers: int) -> None:
     for key in (A, B, C)[:workers]:
         keys.add(key)
     assert set(await asyncio.wait_for(asyncio.gather(*waiting), 5)) == {A, B, C} & set((A, B, C)[:workers])
+
+
+def test_times_that_were_superseded_do_not_pile_up() -> None:
+    keys, clock = queue()
+    for number in range(1000):
+        keys.add(A, 7 * 86_400)  # a due time far away, and something that happens before it, again and again
+        keys.add(A, 1)
+        clock.advance(1)
+        assert take_due(keys) == [A], number
+    assert len(keys._heap) < 100
+    keys.add(B, 5)
+    keys.add(C, 3)
+    clock.advance(6)
+    assert take_due(keys) == [C, B]

@@ -247,6 +247,8 @@ class FakeConductor:
         """For each start in turn: what happens to it, and after how many seconds it can be seen."""
         self.started: list[str] = []
         """Ids of the runs that starts have made, in order."""
+        self.removed: list[str] = []
+        """Ids of the runs that were removed with their data, in order."""
         self.rash_starts: list[str] = []
         """Correlation ids of starts that were sent while an earlier one had got through."""
         self.definitions: dict[tuple[str, int], Json] = {}
@@ -409,6 +411,17 @@ class FakeConductor:
         self._coming = [item for item in self._coming if item[0] > now]
         for _, _, come_through in due:
             come_through()
+
+    async def find_related(self, correlation_id: str) -> tuple[str, ...]:
+        """What a search finds; it is as quick as the runs themselves."""
+        self._call("find_related")
+        return tuple(run.workflow_id for run in self.of(correlation_id))
+
+    async def remove(self, workflow_id: str) -> None:
+        """Whatever its state; one that is gone is fine."""
+        self._call("remove")
+        if self.runs.pop(workflow_id, None) is not None:
+            self.removed.append(workflow_id)
 
     async def get_definition(self, name: str, version: int) -> Json | None:
         """One version, or None."""

@@ -5,6 +5,7 @@ for workers: it has no asynchronous client for workflows and definitions.
 """
 
 import asyncio
+import contextlib
 import json
 import re
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from podium.adapters.conductor_http import LONGEST_WORDS, ConductorHttp, raise_f
 from podium.adapters.conductor_json import parse_run
 from podium.ports import (
     Conflict,
+    Gone,
     Json,
     Moved,
     NotSent,
@@ -251,6 +253,24 @@ class HttpConductor(ConductorHttp):
     async def nudge(self, workflow_id: str) -> None:
         """Have the run's next step decided now."""
         raise_for(await self._send("PUT", f"/workflow/decide/{workflow_id}"))
+
+    async def find_related(self, correlation_id: str) -> tuple[str, ...]:
+        """Ids of all runs with this correlation id, sub-workflows and failure workflows included."""
+        rows = await self._search("/workflow/search", f"correlationId='{correlation_id}'")
+        return tuple(str(item["workflowId"]) for item in rows)
+
+    async def remove(self, workflow_id: str) -> None:
+        """Remove a run with all its data, whatever its state; one that is gone already is fine.
+
+        Never with the server's default, which archives: on SQL stores that drops the data all the same
+        and leaves the run in the search, where it leads nowhere.
+        """
+        with contextlib.suppress(Gone):
+            raise_for(
+                await self._send(
+                    "DELETE", f"/workflow/{workflow_id}/remove", params={"archiveWorkflow": "false"}
+                )
+            )
 
     async def _search(self, path: str, query: str) -> list[Json]:
         rows: list[Json] = []

@@ -2,6 +2,8 @@
 
 from podium.ports import Json, RunSeen, TaskSeen
 
+_OUTSIDE = ("externalInputPayloadStoragePath", "externalOutputPayloadStoragePath")
+
 
 def parse_run(body: Json) -> RunSeen:
     """A Workflow as `GET /workflow/{id}`, `bulk/search` and `correlated` answer it.
@@ -23,6 +25,8 @@ def parse_run(body: Json) -> RunSeen:
         retried_ms=int(body.get("lastRetriedTime") or 0),
         reason=body.get("reasonForIncompletion") or "",
         output=body.get("output") or None,
+        output_path=body.get("externalOutputPayloadStoragePath") or "",
+        outside=any(part.get(path) for part in (body, *(body.get("tasks") or ())) for path in _OUTSIDE),
         tasks=tuple(parse_task(task) for task in body.get("tasks") or ()),
         nodes=metadata.get("nodes") or {},
         parent_id=body.get("parentWorkflowId") or "",

@@ -1,7 +1,7 @@
 """What a decision may ask for: the closed union of effects, and the report that ends a pass."""
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Literal
 
 from podium.api.v1alpha1.reasons import EventReason, Reason
@@ -34,6 +34,8 @@ class SetFinalizers:
     """Replace the object's finalizers (with its resourceVersion)."""
 
     finalizers: tuple[str, ...]
+    note: Note | None = None
+    """What people are told once it is done: after the last finalizer there is no report."""
 
 
 @dataclass(frozen=True)
@@ -206,6 +208,35 @@ class Describe:
 
 
 @dataclass(frozen=True)
+class Relative:
+    """A run that goes with another one: a sub-workflow at any depth, a failure workflow, a duplicate."""
+
+    workflow_id: str
+    active: bool
+    outside: bool = False
+    """It has payloads outside of Conductor's database, which no removal takes away."""
+
+
+@dataclass(frozen=True)
+class FindFamily:
+    """Find everything that Conductor started because of a run. Slow: it gives up at `until`."""
+
+    workflow_ids: tuple[str, ...]
+    """The runs themselves; they come last in what is found, if they are there."""
+    name: str
+    correlation_id: str
+    until: datetime
+
+
+@dataclass(frozen=True)
+class Remove:
+    """Remove runs with all their data, in this order; those that are active are ended first."""
+
+    family: tuple[Relative, ...]
+    until: datetime
+
+
+@dataclass(frozen=True)
 class Report:
     """The end of a pass: what the status says, what people are told, when to look again."""
 
@@ -224,5 +255,6 @@ ConnectionEffect = ReadSecret | Dial | HangUp | Describe | Report
 Look = FetchDefinition | LookUp | ReadRun | ReadChildren | ReadPollers
 Action = Retry | Restart | Rerun | Skip
 Change = Pause | Resume | Terminate | Nudge
-ConductorEffect = Look | Start | Change | Action | Answer
+Purge = FindFamily | Remove
+ConductorEffect = Look | Start | Change | Action | Answer | Purge
 RunEffect = SetFinalizers | WriteIntent | ConductorEffect | Report

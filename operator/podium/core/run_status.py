@@ -103,7 +103,7 @@ def describe_run(seen: RunSeen, children: Children | None = None) -> Json:
         if finished := from_milliseconds(seen.end_ms):
             status["finishedAt"] = format_time(finished)
         output = {name: value for name, value in (seen.output or {}).items() if name != FAILURE_RUN}
-        status |= bound_output(output)
+        status |= bound_output(output, seen.output_path)
         if seen.state != "COMPLETED":
             status["message"] = explain_end(seen, children)
     # The message stands in three conditions too; the rest is what names the run and the conditions.
@@ -169,8 +169,10 @@ def node_of(ref: str, nodes: Mapping[str, str]) -> str:
     return nodes[plain] + ref[len(plain) :] if plain in nodes else ref
 
 
-def bound_output(output: Json | None) -> Json:
-    """`output` if it is at most 2 KiB, else only that it was cut."""
+def bound_output(output: Json | None, path: str = "") -> Json:
+    """`output` if it is at most 2 KiB, else only that it was cut, and where Conductor keeps it."""
+    if path:
+        return {"outputTruncated": True, "outputPath": shorten(path, 253)}
     if not output:
         return {}
     return {"output": output} if json_bytes(output) <= MOST_OUTPUT_BYTES else {"outputTruncated": True}

@@ -21,6 +21,7 @@ from podium.ports import (
     TaskAnswer,
 )
 from podium.reconciler.connections import Link
+from podium.reconciler.family import find_family, remove_family
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +46,12 @@ class RunCalls:
                 return await self._act(seen, effect)
             case do.Pause() | do.Resume() | do.Terminate() | do.Nudge():
                 return await self._change(seen, effect)
+            case do.FindFamily():
+                family = await find_family(self._link.conductor, self._clock, effect)
+                return replace(seen, family=family)
+            case do.Remove():
+                failure = await remove_family(self._link.conductor, self._clock, effect)
+                return replace(seen, done=seen.done | {"Remove"}, failure=failure)
             case _:
                 return await self._look(seen, effect)
 

@@ -18,6 +18,7 @@ from podium.core.runs import (
     StartOutcome,
     WorkflowFacts,
     decide_run,
+    is_purged,
     new_action,
     report_conditions,
 )
@@ -103,10 +104,12 @@ class RunReconciler:
         workflow_id = (run.status.get("conductor") or {}).get("workflowId") or memory.started_id
         outcome = StartOutcome("Started", memory.started_id) if memory.started_id else None
         seen = Seen(run=run, workflow=self._workflow_facts(run), policy=self._policy, outcome=outcome)
+        seen = replace(seen, purge=self._wants_purge(run))
         link = memory.link
         if isinstance(link, Unknown):
             # Whatever would be asked of it cannot be known; a run that is at rest asks nothing.
             wanted = new_action(seen) is not None or "pendingAction" in run.status
+            wanted = wanted or (run.deleting_since is not None and is_purged(seen))
             unseen = link if wanted or not is_finished(run) else None
             return replace(seen, conductor=unseen, definition=link, lookup=link, fresh=True)
         seen = replace(seen, isolated=link.isolated)
@@ -144,6 +147,12 @@ class RunReconciler:
         view = link.tracker.view(workflow_id)
         return view if isinstance(view, RunSeen) else None
 
+    def _wants_purge(self, run: WorkflowRun) -> bool:
+        if run.deleting_since is None or run.spec is None:
+            return False
+        workflow = self._store.workflow_of(run)
+        return workflow is not None and workflow.spec is not None and workflow.spec.run_history.purge
+
     def _workflow_facts(self, run: WorkflowRun) -> WorkflowFacts | None:
         workflow = self._store.workflow_of(run)
         if workflow is None or workflow.deleting_since is not None or workflow.spec is None:
@@ -172,10 +181,14 @@ class RunReconciler:
     async def _carry_out(self, seen: Seen, effect: RunEffect, memory: _Memory) -> Seen:
         run = seen.run
         match effect:
-            case do.SetFinalizers(finalizers):
+            case do.SetFinalizers(finalizers, note):
                 body = await self._cluster.patch_finalizers(
                     run.key, finalizers, resource_version=run.resource_version
                 )
+                if note is not None:
+                    self._recorder.event(
+                        run.key, run.uid, kind=note.kind, reason=note.reason, message=note.message
+                    )
                 return replace(seen, run=self._keep(body))
             case do.WriteIntent(status):
                 body = await self._cluster.apply_status(

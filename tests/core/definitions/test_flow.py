@@ -106,13 +106,3 @@ def test_every_form_and_only_one() -> None:
     one = flow(("a", {}))
     assert says(lint()) == ["spec: there is none; give exactly one of flow, graph, stateMachine, definition"]
     assert says(lint(flow=one, definition={"tasks": []}))[0].startswith("spec: there are flow, definition")
-
-
-def test_what_later_versions_will_do_is_said() -> None:
-    found = lint(
-        flow=flow(("a", {})),
-        runHistory={"ttlAfterFinished": "1h"},
-    )
-    assert [item.path for item in found] == [
-        "spec.runHistory.ttlAfterFinished",
-    ]

@@ -175,7 +175,7 @@ class RunHistory(Model):
         default=None,
         ge=0,
         le=10000,
-        description="Succeeded runs kept; default: all that people made, and the last 10 of the schedules.",
+        description="Succeeded runs kept; default: all that people made, and the last 10 of each schedule.",
     )
     failed: int | None = Field(
         default=None,

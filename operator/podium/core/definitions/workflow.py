@@ -83,7 +83,6 @@ def _build(spec: WorkflowSpec, namespace: str, name: str, rules: Rules, report: 
     settings = build_task_definitions(spec, task_types, dynamic=draft.dynamic, report=report)
     for task in _simple_tasks(draft.tasks):
         _embed(task, settings)
-    _warn_about_unused(spec, report)
     _warn_about_whole_failures(spec, report)
     if report.failed:
         return None
@@ -159,12 +158,6 @@ def _embed(task: Json, settings: Mapping[str, Json]) -> None:
         task["taskDefinition"].setdefault("name", task["name"])
     elif task.get("name") in settings:
         task["taskDefinition"] = dict(settings[task["name"]])
-
-
-def _warn_about_unused(spec: WorkflowSpec, report: Report) -> None:
-    later = "it is accepted and does nothing in this version"
-    if spec.run_history.ttl_after_finished is not None:
-        report.warning("spec.runHistory.ttlAfterFinished", later, "delete finished runs yourself for now")
 
 
 def _warn_about_whole_failures(spec: WorkflowSpec, report: Report) -> None:

@@ -2,6 +2,7 @@
 
 from podium.core.runs.act import new_action
 from podium.core.runs.decide import decide_run
+from podium.core.runs.release import is_purged
 from podium.core.runs.seen import (
     ActionOutcome,
     DefinitionFacts,
@@ -21,6 +22,7 @@ __all__ = [
     "StartOutcome",
     "WorkflowFacts",
     "decide_run",
+    "is_purged",
     "new_action",
     "report_conditions",
     "shape_of",

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Literal
 
-from podium.core.effects import Unknown
+from podium.core.effects import Relative, Unknown
 from podium.core.objects import WorkflowRun
 from podium.core.runs.shape import Shape
 from podium.ports import Json, Polled, RunSeen
@@ -95,5 +95,9 @@ class Seen:
     failure_run: RunSeen | None = None
     """The run of the failure workflow."""
     pollers: tuple[Polled, ...] | Unknown | None = None
+    purge: bool = False
+    """The Workflow wants what is deleted here to be removed from Conductor too."""
+    family: tuple[Relative, ...] | Unknown | None = None
+    """What goes with the run when it is purged, children first."""
     failure: str = ""
     """Why the last effect (pause, resume, terminate) could not be carried out."""
