@@ -1,11 +1,13 @@
 """The state of a dev stack survives crashes of who writes it."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from podium.local.cluster import Source
 from podium.local.errors import LocalError
+from podium.local.parts import worker_service
 from podium.local.processes import Identity, Program
 from podium.local.services import Probe, Service
 from podium.local.state import (
@@ -89,3 +91,11 @@ def test_stacks_are_listed_by_name(tmp_path: Path) -> None:
 )
 def test_where_the_state_is(environment: dict[str, str], root: str) -> None:
     assert state_root(environment) == Path(root)
+
+
+def test_the_worker_may_read_the_secrets_that_runs_refer_to(tmp_path: Path) -> None:
+    env = worker_service(_state(), tmp_path, 20_002).program.env
+    assert env["WORKER_KUBECONFIG"] == "/f/kubeconfig"
+    assert "WORKER_CONTEXT" not in env
+    theirs = replace(_state(), wishes=Wishes(namespaces=("default",), context="theirs"))
+    assert worker_service(theirs, tmp_path, 20_002).program.env["WORKER_CONTEXT"] == "theirs"

@@ -1,10 +1,15 @@
 """Task functions for the tests of the runtime: `podium-worker --functions probes`."""
 
+import base64
+import hashlib
+import json
+import logging
 import os
 import threading
 import time
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from podium_workers import InProgress, Reject, TaskContext, task
 
@@ -63,3 +68,35 @@ def twice(context: TaskContext) -> InProgress | dict[str, Any]:
     if context.poll_count == 1:
         return context.in_progress(after=1, output={"page": 7})
     return {"polls": context.poll_count, "page": context.output.get("page")}
+
+
+@task("probe_secret")
+def secret(context: TaskContext, token: str, wait: int = 0) -> InProgress | dict[str, Any]:
+    """Uses its token, and repeats it wherever it can."""
+    context.log(f"the token is {token}")
+    context.log("x" * 3990 + token)
+    logging.getLogger("probe").warning("calling with %s", token)
+    logging.getLogger("probe").warning("wrongly, with %d", token)
+    try:
+        int(token)
+    except ValueError:
+        logging.getLogger("probe").exception("as expected")
+    said = {
+        "sha256": hashlib.sha256(token.encode()).hexdigest(),
+        "echo": token,
+        "deep": [{"header": f"Bearer {token}", token: "as a key"}],
+        "base64": base64.b64encode(token.encode()).decode(),
+        "quoted": quote(token, safe=""),
+    }
+    if wait and context.poll_count == 1:
+        return context.in_progress(after=1, output=said)
+    return {**said, "before": dict(context.output)}
+
+
+@task("probe_given")
+def given(**rest: Any) -> dict[str, Any]:
+    """What it was given, as JSON in one text: nothing in it looks like anything."""
+    return {
+        "length": len(json.dumps(rest)),
+        "types": {key: type(value).__name__ for key, value in rest.items()},
+    }

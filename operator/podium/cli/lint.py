@@ -13,6 +13,7 @@ from podium.api.v1alpha1.workflow_run import WorkflowRunSpec
 from podium.core.definitions import Finding, Rules, lint_workflow
 from podium.core.definitions.findings import Report
 from podium.core.definitions.manifests import Manifest, check_shape, read_manifests
+from podium.core.definitions.references import lint_references
 from podium.core.run_input import InvalidInput, resolve_input
 
 ENDINGS = (".yaml", ".yml", ".json")
@@ -124,16 +125,17 @@ def check(there: list[tuple[str, Manifest]], namespace: str, rules: Rules) -> It
             runs.append((file, manifest, spec))
     for file, manifest, run in runs:
         workflow = specs.get((manifest.namespace or namespace, run.workflow))
+        yield from _remarks(file, manifest, lint_references(run, workflow))
         if workflow is not None:
             yield from _remarks(file, manifest, _check_run(run, workflow))
 
 
 def _check_run(run: WorkflowRunSpec, workflow: WorkflowSpec) -> list[Finding]:
     """The input against the schema of the Workflow, if that is among the files too."""
-    if run.input_from or run.version is not None:
-        return []  # what is in Secrets, or was the schema of an old version, is not known here
+    if run.version is not None:
+        return []  # the schema of an old version is not known here
     try:
-        resolve_input(run.input, workflow.input_defaults, workflow.input_schema)
+        resolve_input(run.input, workflow.input_defaults, workflow.input_schema, run.input_from)
     except InvalidInput as error:
         path, _, message = str(error).partition(": ")
         return [Finding("error", path, message, f"see inputSchema of the Workflow {run.workflow}")]

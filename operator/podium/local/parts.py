@@ -75,7 +75,10 @@ def worker_service(state: StackState, folder: Path, port: int) -> Service:
         *("--data-dir", str(own / "data")),
         *("--listen", f"127.0.0.1:{port}"),
     )
-    env = {"CONDUCTOR_SERVER_URL": state.conductor_url}
+    # On a machine there is no service account: Secrets that runs refer to are read as its user.
+    env = {"CONDUCTOR_SERVER_URL": state.conductor_url, "WORKER_KUBECONFIG": str(state.kubeconfig)}
+    if state.wishes.context:
+        env["WORKER_CONTEXT"] = state.wishes.context
     if state.wishes.functions:
         argv += ("--functions", ",".join(state.wishes.functions))
         path = (state.wishes.module_folder, os.environ.get("PYTHONPATH", ""))

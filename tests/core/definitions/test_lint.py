@@ -186,3 +186,45 @@ def test_a_failure_workflow_is_warned_of_the_whole_failed_run() -> None:
     assert code == 0
     assert "<stdin>:10: warning: spec.flow.nodes[0].config.day: this passes the whole failed run on" in out
     assert run("-", text=text.replace("failedWorkflow", "failedWorkflow.workflowName"))[1] == ""
+
+
+SECRET_RUN = """\
+apiVersion: podium.dev/v1alpha1
+kind: WorkflowRun
+metadata: {name: good-1}
+spec:
+  workflow: good
+  inputFrom:
+    - {toField: token, secretKeyRef: {name: api, key: token}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("config", "broken"),
+    [
+        ("${workflow.input.token}", False),
+        ("${workflow.input.tokens} and more", False),
+        ("Bearer ${workflow.input.token}", True),
+        ("${workflow.input.token.name}", True),
+    ],
+)
+def test_a_reference_inside_of_a_longer_text_is_pointed_out(config: str, broken: bool) -> None:
+    text = GOOD.replace("{day: 2026-11-23}", f'{{header: "{config}"}}')
+    code, out, _ = run("-", text=f"{text}---\n{SECRET_RUN}")
+    assert code == 0
+    lines = [line for line in out.splitlines() if "spec.inputFrom" in line]
+    assert "only Podium's own worker runtime puts the value in its place" in lines[0]
+    assert len(lines) == 1 + broken
+    if broken:
+        assert "at spec.flow.nodes[0].config.header" in lines[1]
+        assert lines[1].startswith("<stdin>:18: warning: spec.inputFrom[0].toField: ")
+
+
+def test_a_run_with_a_reference_is_checked_against_the_schema_too() -> None:
+    text = f"{GOOD}  inputSchema: {{required: [token, size]}}\n---\n{SECRET_RUN}"
+    code, out, _ = run("-", text=text)
+    assert code == 1
+    assert "'size' is a required property" in out
+    code, out, _ = run("-", text=f"{text}  input: {{size: 1, token: x}}\n")
+    assert code == 1
+    assert "spec.inputFrom[0].toField: 'token' is in spec.input too" in out

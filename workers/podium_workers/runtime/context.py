@@ -63,6 +63,7 @@ class TaskContext:
     output: Mapping[str, Any] = field(default_factory=dict)
     """What an earlier delivery of this task left with `in_progress(output=…)`."""
     wake: Callable[[], None] = field(default=lambda: None, repr=False)
+    clean: Callable[[str], str] = field(default=lambda text: text, repr=False)
     _lines: list[tuple[int, str]] = field(default_factory=list, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
     _extend: bool = field(default=False, repr=False)
@@ -75,7 +76,8 @@ class TaskContext:
         now = int(time.time() * 1000)
         with self._lock:
             if len(self._lines) < LOG_LINES:
-                self._lines.append((now, str(message)[:LOG_LINE_CHARACTERS]))
+                # Cleaned before it is cut: half a secret is not recognised any more.
+                self._lines.append((now, self.clean(str(message))[:LOG_LINE_CHARACTERS]))
             elif len(self._lines) == LOG_LINES:
                 self._lines.append((now, "… more lines than can be kept; the rest is dropped"))
 

@@ -5,20 +5,22 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import dataclasses
 import logging
 import random
 import time
 import traceback
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 
 from podium_workers.runtime.context import InProgress, Reject, Retry, TaskContext
 from podium_workers.runtime.metrics import WorkerMetrics
-from podium_workers.runtime.redaction import find_secrets, redact
+from podium_workers.runtime.redaction import find_secrets, redact, scrub, spellings
 from podium_workers.runtime.registry import Function
 from podium_workers.runtime.results import build_output
 from podium_workers.runtime.settings import Settings
 from podium_workers.runtime.taskapi import Outcome, Refused, Task, TaskApi, Unavailable
+from podium_workers.services.references import References
 
 REASON_CHARACTERS = 500
 TRACEBACK_CHARACTERS = 3000
@@ -47,6 +49,7 @@ class Execution:
         metrics: WorkerMetrics,
         threads: ThreadPoolExecutor,
         secrets: Iterable[str],
+        references: References,
     ) -> None:
         self.task = task
         self.phase = "running"
@@ -56,6 +59,8 @@ class Execution:
         self._metrics = metrics
         self._threads = threads
         self._secrets = [*secrets, *find_secrets(task.input)]
+        self._references = references
+        self._resolved: frozenset[str] = frozenset()
         self._done = False
         self._wake = asyncio.Event()
         self._loop = asyncio.get_running_loop()
@@ -71,6 +76,7 @@ class Execution:
             worker_id=settings.worker_id,
             output=task.output,
             wake=self._wake_up,
+            clean=self._clean,
         )
 
     async def run(self) -> None:
@@ -78,7 +84,7 @@ class Execution:
         companion = asyncio.create_task(self._accompany())
         started = time.monotonic()
         try:
-            outcome = await self._outcome()
+            outcome = self._scrub(await self._outcome())
         finally:
             self._done = True
             self._wake.set()
@@ -114,7 +120,7 @@ class Execution:
                 raise  # the worker is being cut off
             return self._failure("FAILED", "CancelledError: the function cancelled itself")
         except BaseException as error:  # noqa: BLE001 — a function may raise anything; even SystemExit is its own
-            self._context.log(self._clean(_traceback_tail(error)))
+            self._context.log(_traceback_tail(error, self._clean))
             return self._failure("FAILED", f"{type(error).__name__}: {error}")
 
     async def _call(self) -> object:
@@ -124,7 +130,11 @@ class Execution:
                 f"the input is too large for Conductor and lies outside of it ({task.external_input}); "
                 "pass a reference to the data instead"
             )
-        args, kwargs = self._function.signature.bind(task.input, self._context)
+        resolved = await self._references.resolve(task.input, task.domain)
+        self._resolved = frozenset(
+            spelling for secret in resolved.secrets for spelling in spellings(secret) if spelling
+        )
+        args, kwargs = self._function.signature.bind(resolved.input, self._context)
         if self._function.is_async:
             return await self._function.call(*args, **kwargs)
         scope = contextvars.copy_context()
@@ -217,7 +227,13 @@ class Execution:
         return Outcome(status, kept, reason)
 
     def _clean(self, text: str) -> str:
-        return redact(text, self._secrets)
+        return redact(text, [*self._secrets, *self._resolved])
+
+    def _scrub(self, outcome: Outcome) -> Outcome:
+        """A function may return what it was given: what came out of a Secret does not go to Conductor."""
+        if not self._resolved:
+            return outcome
+        return dataclasses.replace(outcome, output=scrub(outcome.output, self._resolved))
 
 
 def _guarded(function: Function, args: list[object], kwargs: dict[str, object]) -> object:
@@ -228,7 +244,7 @@ def _guarded(function: Function, args: list[object], kwargs: dict[str, object]) 
         raise RuntimeError(f"StopIteration: {error}") from error
 
 
-def _traceback_tail(error: BaseException) -> str:
+def _traceback_tail(error: BaseException, clean: Callable[[str], str]) -> str:
     """The end of the traceback: code lines, no values of variables."""
-    text = "".join(traceback.format_exception(error))
+    text = clean("".join(traceback.format_exception(error)))
     return text if len(text) <= TRACEBACK_CHARACTERS else "…" + text[-TRACEBACK_CHARACTERS:]

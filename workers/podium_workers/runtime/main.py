@@ -13,6 +13,7 @@ from pathlib import Path
 
 import click
 
+from podium_workers.runtime.redaction import RedactingFormatter
 from podium_workers.runtime.registry import DuplicateTask, Function, registry
 from podium_workers.runtime.settings import (
     Settings,
@@ -21,8 +22,11 @@ from podium_workers.runtime.settings import (
     parse_domains,
     parse_duration,
 )
+from podium_workers.services.references import References, Sources, own_namespace
 
 log = logging.getLogger(__name__)
+
+_LOG_LAYOUT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
 class _Duration(click.ParamType[float]):
@@ -121,6 +125,29 @@ class _Address(click.ParamType[tuple[str, int]]):
     help="Where functions keep their files.",
 )
 @click.option(
+    "--secrets-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    envvar="PODIUM_SECRETS_DIR",
+    default="/var/run/podium/secrets",
+    show_default=True,
+    help="Mounted Secrets of the worker's own namespace: <name>/<key>.",
+)
+@click.option(
+    "--configmaps-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    envvar="PODIUM_CONFIGMAPS_DIR",
+    default="/var/run/podium/configmaps",
+    show_default=True,
+    help="Mounted ConfigMaps, likewise.",
+)
+@click.option(
+    "--kubeconfig",
+    type=click.Path(dir_okay=False, path_type=Path),
+    envvar="WORKER_KUBECONFIG",
+    help="Read Secrets and ConfigMaps that are not mounted with it.  [default: the pod's service account]",
+)
+@click.option("--context", envvar="WORKER_CONTEXT", help="A context of that kubeconfig.")
+@click.option(
     "--drain-timeout",
     type=_Duration(),
     envvar="WORKER_DRAIN_TIMEOUT",
@@ -148,6 +175,10 @@ def main(
     worker_id: str | None,
     listen: tuple[str, int] | None,
     data_dir: Path,
+    secrets_dir: Path,
+    configmaps_dir: Path,
+    kubeconfig: Path | None,
+    context: str | None,
     drain_timeout: float,
     log_level: str,
 ) -> None:
@@ -161,10 +192,10 @@ def main(
     CONDUCTOR_AUTH_KEY, CONDUCTOR_AUTH_SECRET   where it wants to know who asks
     Each option can be given as WORKER_<NAME> too (WORKER_CONCURRENCY=10).
     """
-    logging.basicConfig(
-        level=log_level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
-    for noisy in ("httpx", "httpcore", "asyncio"):
+    logging.basicConfig(level=log_level.upper(), stream=sys.stderr, format=_LOG_LAYOUT)
+    # A record that cannot be formatted would be printed with its arguments, past the formatter.
+    logging.raiseExceptions = False
+    for noisy in ("httpx", "httpcore", "asyncio", "kubernetes"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     functions = load_functions(_names(modules), builtin=not no_builtin, only=_names(task_types))
     if list_only or action == "list":
@@ -183,7 +214,11 @@ def main(
         settings.data_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise click.ClickException(f"--data-dir: {error}") from error
-    asyncio.run(serve(functions, settings))
+    sources = Sources(secrets_dir, configmaps_dir, kubeconfig, context, own_namespace(settings.domains))
+    references = References(sources)
+    for handler in logging.getLogger().handlers:
+        handler.setFormatter(RedactingFormatter(_LOG_LAYOUT, references.known))
+    asyncio.run(serve(functions, settings, references))
 
 
 def load_functions(modules: Iterable[str], *, builtin: bool, only: Iterable[str]) -> list[Function]:
@@ -221,7 +256,7 @@ def list_functions(functions: Iterable[Function]) -> str:
     return "\n".join(f"{item.name}({item.signature})\n    {item.summary}".rstrip() for item in functions)
 
 
-async def serve(functions: list[Function], settings: Settings) -> None:
+async def serve(functions: list[Function], settings: Settings, references: References) -> None:
     """Runs a worker until it was told to stop and is done; if tasks were cut off, the process ends with 1."""
     # Late: `podium-worker list` needs neither Conductor's client nor a web server.
     from podium_workers.runtime.health import start_health
@@ -232,7 +267,7 @@ async def serve(functions: list[Function], settings: Settings) -> None:
     metrics = WorkerMetrics(settings.concurrency)
     api = TaskApi(settings.worker_id)
     secret = os.environ.get("CONDUCTOR_AUTH_SECRET")
-    worker = Worker(functions, settings, api, metrics, [secret] if secret else [])
+    worker = Worker(functions, settings, api, metrics, [secret] if secret else [], references)
     give_up = asyncio.Event()
 
     def on_signal() -> None:
@@ -273,6 +308,7 @@ async def serve(functions: list[Function], settings: Settings) -> None:
         logging.shutdown()
         os._exit(1)
     finally:
+        await references.close()
         if health is not None:
             await health.cleanup()
 

@@ -16,6 +16,7 @@ from podium_workers.runtime.metrics import WorkerMetrics
 from podium_workers.runtime.registry import Function
 from podium_workers.runtime.settings import Settings
 from podium_workers.runtime.taskapi import Queue, Refused, Task, TaskApi, Unavailable
+from podium_workers.services.references import References, Sources
 
 BUSY_LOOK = 0.1
 IDLE_LOOK = 0.25
@@ -40,12 +41,14 @@ class Worker:
         api: TaskApi,
         metrics: WorkerMetrics,
         secrets: Iterable[str] = (),
+        references: References | None = None,
     ) -> None:
         self._functions: Mapping[str, Function] = {function.name: function for function in functions}
         self._settings = settings
         self._api = api
         self._metrics = metrics
         self._secrets = tuple(secrets)
+        self._references = references or References(Sources())
         self._backlog = Backlog(
             (Queue(name, domain) for name in self._functions for domain in settings.domains),
             settings.poll_interval,
@@ -196,6 +199,7 @@ class Worker:
             self._metrics,
             self._threads,
             self._secrets,
+            self._references,
         )
         running = asyncio.create_task(execution.run(), name=f"task {task.task_id}")
         self._executions[running] = execution

@@ -86,6 +86,11 @@ class WorkflowRunSpec(Model):
             "input cannot be changed: make a new WorkflowRun",
         ),
         Rule(
+            "has(self.inputFrom) == has(oldSelf.inputFrom) && "
+            "(!has(self.inputFrom) || self.inputFrom == oldSelf.inputFrom)",
+            "inputFrom cannot be changed: make a new WorkflowRun",
+        ),
+        Rule(
             "has(self.version) == has(oldSelf.version) && "
             "(!has(self.version) || self.version == oldSelf.version)",
             "version cannot be changed: make a new WorkflowRun",

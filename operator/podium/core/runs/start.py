@@ -3,6 +3,7 @@
 from datetime import datetime, timedelta
 
 from podium.api.v1alpha1 import FINALIZER
+from podium.api.v1alpha1.workflow_run import WorkflowRunSpec
 from podium.core import effects as do
 from podium.core.durations import format_precise_time, parse_duration, parse_time
 from podium.core.effects import Note, Report, RunEffect, Unknown
@@ -40,10 +41,6 @@ def begin(seen: Seen, now: datetime) -> RunEffect:
             return finish_unstarted(
                 seen, now, "Failed", "PendingTimeout", f"not started within {run.spec.pending_timeout}: {why}"
             )
-    if run.spec.input_from:
-        # Starting without the value would be worse than not starting.
-        message = "spec.inputFrom: this version does not resolve Secrets: give the value in spec.input"
-        return finish_unstarted(seen, now, "Failed", "NotSupported", message)
     blocked = _blocked(seen, now)
     if blocked is not None:
         return blocked
@@ -61,7 +58,7 @@ def begin(seen: Seen, now: datetime) -> RunEffect:
             return _without_version(seen, now, workflow.conductor_name, version)
         case DefinitionFacts() as definition:
             try:
-                resolve_input(run.spec.input, definition.input_defaults, definition.input_schema)
+                _resolve(run.spec, definition)
             except InvalidInput as error:
                 return finish_unstarted(seen, now, "Failed", "InvalidInput", str(error))
     return _intend(seen, now, workflow.conductor_name, version, workflow.connection, attempt=1)
@@ -177,7 +174,7 @@ def _start(seen: Seen, now: datetime) -> RunEffect:
                 seen, "DefinitionMissing", "the pinned version is gone from Conductor", LOOK_AGAIN
             )
     try:
-        resolved = resolve_input(run.spec.input, definition.input_defaults, definition.input_schema)
+        resolved = _resolve(run.spec, definition)
     except InvalidInput as error:
         return finish_unstarted(seen, now, "Failed", "InvalidInput", str(error))
     return do.Start(
@@ -190,6 +187,10 @@ def _start(seen: Seen, now: datetime) -> RunEffect:
             task_to_domain={"*": run.key.namespace} if seen.isolated else None,
         )
     )
+
+
+def _resolve(spec: WorkflowRunSpec, definition: DefinitionFacts) -> Json:
+    return resolve_input(spec.input, definition.input_defaults, definition.input_schema, spec.input_from)
 
 
 def _adopt(seen: Seen, found: RunSeen) -> Report:

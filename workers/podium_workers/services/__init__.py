@@ -1,0 +1,1 @@
+"""What task functions are given beside their input: values that are kept elsewhere."""
