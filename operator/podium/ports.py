@@ -168,9 +168,8 @@ class RunSeen:
     reason: str = ""
     output: Json | None = None
     output_path: str = ""
-    """Where Conductor keeps an output that is too large for its database."""
     outside: bool = False
-    """Some input or output of it or its tasks lies outside of Conductor's database."""
+    """Payloads of it or its tasks lie outside of Conductor's database; its output in `output_path`."""
     tasks: tuple[TaskSeen, ...] = ()
     nodes: Mapping[str, str] | None = None
     """Reference name → the id that the user wrote, from the definition's metadata."""
@@ -353,11 +352,9 @@ class Conductor(Protocol):
 
     async def find_related(self, correlation_id: str) -> tuple[str, ...]:
         """Ids of all runs with this correlation id, sub-workflows and failure workflows included."""
-        ...
 
     async def remove(self, workflow_id: str) -> None:
         """Remove a run with all its data, whatever its state; one that is gone already is fine."""
-        ...
 
 
 class DialedConductor(Conductor, Protocol):
@@ -365,11 +362,9 @@ class DialedConductor(Conductor, Protocol):
 
     def use(self, credentials: Credentials) -> None:
         """Say who we are in another way from now on."""
-        ...
 
     async def close(self) -> None:
         """Let what is under way end, then end; what is asked afterwards raises NotSent."""
-        ...
 
 
 class Dial(Protocol):
@@ -380,7 +375,6 @@ class Dial(Protocol):
 
         `on_refused()`: the server refuses the credentials; told from time to time.
         """
-        ...
 
 
 class Clock(Protocol):
@@ -388,7 +382,6 @@ class Clock(Protocol):
 
     def now(self) -> datetime:
         """The time now, with time zone UTC."""
-        ...
 
 
 class Recorder(Protocol):
@@ -398,12 +391,9 @@ class Recorder(Protocol):
         self, key: Key, uid: str, *, kind: Literal["Normal", "Warning"], reason: EventReason, message: str
     ) -> None:
         """Tell people. Aggregated and rate-limited; never raises, never waits."""
-        ...
 
     def count(self, what: str, by: int = 1, **labels: str) -> None:
         """Count something that a metric shows."""
-        ...
 
     def observe(self, what: str, seconds: float) -> None:
         """Measure something that a histogram shows."""
-        ...

@@ -13,12 +13,15 @@ from hypothesis import strategies as st
 from pydantic import WithJsonSchema
 from pydantic.fields import FieldInfo
 
+from podium.api.v1alpha1.conductor_connection import Auth
 from podium.api.v1alpha1.meta import DURATION_PATTERN, NAME_PATTERN, ListMap, Model, OpenModel
+from podium.api.v1alpha1.schedule import Backfill
 from podium.api.v1alpha1.workflow import TaskDefaults, WorkflowSpec
-from podium.api.v1alpha1.workflow_run import Action
+from podium.api.v1alpha1.workflow_run import Action, InputFrom
 
 _TEXT = st.characters(codec="utf-8")
 _LONGEST = 6  # entries in a list or map, whatever more is allowed: it is shapes that we are after
+_ONE_OF = {InputFrom: ("secretKeyRef", "configMapKeyRef"), Auth: ("secret", "headersSecret")}
 _FORMS = ("flow", "graph", "state_machine", "definition")
 
 # A whole number beyond 2**53 that is written as a float comes back as the integer of its shortest decimals.
@@ -56,6 +59,11 @@ def _wire(model: type[Model]) -> st.SearchStrategy[dict[str, Any]]:
         return _one_form(fields)
     if model is TaskDefaults:
         return fields.map(lambda value: _without(value, "concurrencyLimit", "rateLimit"))
+    if model in _ONE_OF:
+        first, second = _ONE_OF[model]
+        return fields.filter(lambda value: (first in value) != (second in value))
+    if model is Backfill:
+        return fields.filter(lambda value: value["start"] < value["end"])
     if model is Action:
         return fields.filter(
             lambda value: {"Rerun": "fromTask", "Skip": "task"}.get(value["type"], "id") in value
@@ -139,7 +147,8 @@ def _strings(metadata: list[Any], shortest: int, longest: int) -> st.SearchStrat
         case _:
             fits = re.compile(pattern, re.ASCII)
             return st.from_regex(fits, fullmatch=True).filter(
-                lambda text: shortest <= len(text) <= longest and _is_text(text)
+                # pydantic's \s has more spaces than ASCII's
+                lambda text: shortest <= len(text) <= longest and _is_text(text) and re.search(pattern, text)
             )
 
 

@@ -119,7 +119,7 @@ def test_a_fresh_object_is_in_progress_and_shows_what_holds(emptied: Kubectl) ->
             "definition": {"tasks": []},
             "deletionPolicy": "Delete",
             "revisionHistoryLimit": 10,
-            "runHistory": {"failed": 10, "succeeded": 10},
+            "runHistory": {"purge": False},
             "suspend": False,
         }
 
@@ -158,7 +158,7 @@ def test_null_of_server_side_apply(kubectl: Kubectl) -> None:
     assert own.value["spec"]["definition"] == {"tasks": [], "x": None}
     defaulted = apply({"definition": {}, "suspend": None, "runHistory": None})
     assert defaulted.value["spec"]["suspend"] is False
-    assert defaulted.value["spec"]["runHistory"] == {"failed": 10, "succeeded": 10}
+    assert defaulted.value["spec"]["runHistory"] == {"purge": False}
     refused = apply({"definition": {}, "timeout": None})
     assert not refused.ok
     assert "spec.timeout in body must be of type string" in refused.err
@@ -178,7 +178,7 @@ def test_null_of_server_side_apply(kubectl: Kubectl) -> None:
         ),
         ("workflow.spec.graph.nodes.dependsOn", ["Ids of the nodes that must be done first"]),
         ("workflow.spec.deletionPolicy", ["ENUM:", "Orphan", "Conductor is left as it is"]),
-        ("pwf.spec.runHistory", ["succeeded\t<integer>", "Succeeded runs kept."]),
+        ("pwf.spec.runHistory", ["succeeded\t<integer>", "Succeeded runs kept;"]),
         (
             "workflowrun.status.conditions",
             ["Ready, Reconciling, Stalled", "enum: True, False, Unknown", "The reason in words for people."],
@@ -275,7 +275,11 @@ def test_a_status_comes_back_as_it_was(
     emptied: Kubectl, objects: client.CustomObjectsApi, kind: Kind
 ) -> None:
     where = (GROUP, VERSION, emptied.namespace, kind.plural)
-    spec: dict[str, Any] = {"workflow": "video"} if kind.kind == "WorkflowRun" else {"definition": {}}
+    spec: dict[str, Any] = {
+        "Workflow": {"definition": {}},
+        "WorkflowRun": {"workflow": "video"},
+        "ConductorConnection": {"url": "http://conductor.example/api"},
+    }[kind.kind]
     stored = objects.create_namespaced_custom_object(
         *where,
         {"apiVersion": API_VERSION, "kind": kind.kind, "metadata": {"name": "round-trip"}, "spec": spec},
