@@ -5,8 +5,9 @@ import functools
 import logging
 import signal
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from datetime import timedelta
+from typing import Any
 
 import kopf
 
@@ -19,21 +20,21 @@ from podium.adapters.metrics import Metrics
 from podium.core import retention, runs, workflow
 from podium.core.definitions import Rules
 from podium.core.objects import (
-    WorkflowRun,
     is_finished,
-    project_connection,
-    project_workflow,
-    project_workflow_run,
 )
 from podium.gateway.site import Site, serve
 from podium.informers.handlers import connection_of
 from podium.informers.watching import watch
-from podium.ports import Access, Clock, Json, Key
+from podium.ports import Access, Clock, Key
 from podium.reconciler.conductor_connections import ConnectionReconciler
 from podium.reconciler.connections import Connections, Link
+from podium.reconciler.echoes import Echoes
+from podium.reconciler.endings import end, first_end, pass_on, unless
+from podium.reconciler.intake import Intake
 from podium.reconciler.lease import LeaderLease
 from podium.reconciler.loop import work
-from podium.reconciler.patience import end, every, first, unless, wait_for
+from podium.reconciler.outages import Outages, mind_cluster
+from podium.reconciler.patience import every, first
 from podium.reconciler.queue import KeyedQueue
 from podium.reconciler.resync import resync
 from podium.reconciler.retention import GATHER, RetentionReconciler, retention_key
@@ -72,7 +73,11 @@ async def operate(
     clock: Clock | None = None,
 ) -> int:
     """Run the operator until `stop` is set. `ready` is set once it works. `crash`, `clock`: for tests."""
-    configuration = await load_configuration(settings.kubeconfig, settings.context)
+    load = functools.partial(load_configuration, settings.kubeconfig, settings.context)
+
+    async def connection() -> kopf.ConnectionInfo:
+        return connection_of(await load())
+
     traffic = Traffic()
     default = HttpConductor(
         settings.access(),
@@ -80,9 +85,14 @@ async def operate(
         traffic=traffic,
         on_refused=lambda: _read_again(settings, default),
     )
-    async with KubernetesCluster(configuration) as cluster, default as conductor:
-        operator = Operator(settings, cluster, conductor, traffic, crash, clock or SystemClock())
-        return await operator.run(functools.partial(connection_of, configuration), stop, ready)
+    async with KubernetesCluster(await load(), load) as cluster, default as conductor:
+        while True:
+            operator = Operator(settings, cluster, conductor, traffic, crash, clock or SystemClock())
+            code = await operator.run(connection, stop, ready)
+            if not operator.stepped_down or stop.is_set():
+                return code
+            # All that was known goes with the leadership: the next term begins with a list.
+            log.warning("standing by until this replica leads again")
 
 
 def _read_again(settings: Settings, conductor: HttpConductor) -> None:
@@ -117,6 +127,11 @@ class Operator:
         self._beat = time.monotonic()
         self._synced = False
         self._exit = 0
+        self.stepped_down = False
+        """Whether it ended because another replica may lead."""
+        self._over = asyncio.Event()
+        self._echoes = Echoes(time.monotonic)
+        self._watch_anew = asyncio.Event()
         follow = functools.partial(
             RunTracker,
             wake=self._queue.add,
@@ -138,13 +153,13 @@ class Operator:
             follow,
             wake=self._queue.add,
         )
-        self._uids: dict[str, Key] = {}
+        self._intake = Intake(self.store, self._echoes, self._queue.add)
         self._cluster_id = ""
         self._reconcilers: dict[str, Callable[[Key], Awaitable[float | None]]] = {}
 
     async def run(
         self,
-        connection: Callable[[], kopf.ConnectionInfo],
+        connection: Callable[[], Awaitable[kopf.ConnectionInfo]],
         stop: asyncio.Event,
         ready: asyncio.Event | None = None,
     ) -> int:
@@ -156,51 +171,63 @@ class Operator:
         lease = None
         if settings.lease:
             lease = LeaderLease.of(settings.lease, self.cluster, self._clock, settings.lease_duration)
+        over = self._over
+        tasks.append(asyncio.create_task(pass_on(stop, over), name="stop"))
         try:
-            self._cluster_id = await first("read the cluster's id", self.cluster.read_cluster_id, stop)
-            if lease is not None:
-                await unless(stop, lease.acquire())
-            if stop.is_set():
+            read = self.cluster.read_cluster_id
+            self._cluster_id = await first("read the cluster's id", read, over) or ""
+            if lease is not None and not over.is_set():
+                await unless(over, lease.acquire())
+                tasks.append(asyncio.create_task(lease.keep(self._step_down), name="lease"))
+            if over.is_set():
                 return self._exit
             self._assemble()
-            await first("list the objects", self._resync, stop)
+            await first("list the objects", self._resync, over)
             await self._dialing.open_all()
-            jobs = {
-                "reconcile": work(self._queue, self._reconcilers, at_once=settings.reconcilers),
-                "trackers": self.connections.run(),
-                "events": self._recorder.run(),
-                "resync": every(settings.resync_interval, self._resync),
-                "drift": every(settings.drift_interval, self._find_drift),
-                "workers": every(_LOOK_AT_WORKERS, self._look_at_workers),
-                "watch": watch(
-                    self._on_object, self._on_gone, connection=connection, namespaces=settings.namespaces
-                ),
-            }
-            if lease is not None:
-                jobs["lease"] = lease.keep(functools.partial(self._lost_lease, stop))
-            tasks += [asyncio.create_task(job, name=name) for name, job in jobs.items()]
+            tasks += [asyncio.create_task(job, name=name) for name, job in self._jobs(connection).items()]
             self._synced = True
             log.info("podium works: %s workflows, %s runs", len(self.store.workflows), len(self.store.runs))
             if ready is not None:
                 ready.set()
-            stopping = asyncio.create_task(wait_for(stop), name="stop")
-            tasks.append(stopping)
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            for task in done - {stopping}:
-                if (error := task.exception()) is not None:
-                    log.error("%s ended: %r", task.get_name(), error)
-                    self._exit = 1
-                elif not stop.is_set():
-                    log.error("%s ended by itself", task.get_name())
-                    self._exit = 1
+            self._exit = await first_end(tasks, over)
             return self._exit
         finally:
-            stop.set()
+            if not self.stepped_down:
+                stop.set()
             await end(tasks)
             await self._dialing.close_all()
             if lease is not None:
                 await lease.release()
             await site.cleanup()
+
+    def _jobs(
+        self, connection: Callable[[], Awaitable[kopf.ConnectionInfo]]
+    ) -> dict[str, Coroutine[Any, Any, None]]:
+        """What goes on as long as this replica leads."""
+        settings = self.settings
+        return {
+            "reconcile": work(self._queue, self._reconcilers, at_once=settings.reconcilers),
+            "links": self.connections.run(self._outages.watch),
+            "events": self._recorder.run(),
+            "resync": every(settings.resync_interval, self._resync),
+            "drift": every(settings.drift_interval, self._find_drift),
+            "workers": every(_LOOK_AT_WORKERS, self._look_at_workers),
+            "watch": watch(
+                self._intake.on_object,
+                self._intake.on_gone,
+                connection=connection,
+                namespaces=settings.namespaces,
+                restart=self._watch_anew,
+                on_restart=lambda: self.metrics.count("watch_restarts"),
+            ),
+            "cluster": mind_cluster(
+                lambda: self.cluster.outage,
+                self._echoes,
+                hasten=self._queue.hasten,
+                resync=self._resync,
+                deaf=self._watch_anew.set,
+            ),
+        }
 
     # --- assembly ------------------------------------------------------------------------------------
 
@@ -219,7 +246,7 @@ class Operator:
                 deletion_timeout=deletion_timeout,
             ),
             status_interval=settings.status_interval,
-            on_phase=self._retally,
+            on_phase=self._intake.retally,
             crash=self._crash,
         )
         self._workflows = WorkflowReconciler(
@@ -237,7 +264,22 @@ class Operator:
             status_interval=settings.status_interval,
         )
         schedules = ScheduleReconciler(
-            self.cluster, self._clock, self._recorder, self.store, take_in=self._on_object, crash=self._crash
+            self.cluster,
+            self._clock,
+            self._recorder,
+            self.store,
+            take_in=self._intake.on_object,
+            crash=self._crash,
+        )
+        self.cluster.on_write = self._echoes.wrote
+        self._outages = Outages(
+            self.store,
+            self.connections,
+            self._queue.add,
+            self._clock,
+            self._recorder,
+            cluster_id=self._cluster_id,
+            mark_interval=settings.drift_interval,
         )
         reconcilers = {
             "WorkflowRun": run_reconciler.reconcile,
@@ -259,6 +301,11 @@ class Operator:
             "Time that requests waited for their budget",
             lambda: self.traffic.waited,
         )
+        up = self.connections.default.conductor
+        self.metrics.gauge("conductor_up", "1 if Conductor answers", lambda: up.outage is None)
+        self.metrics.growing(
+            "conductor_outage_seconds", "How long Conductors were away", lambda: self._outages.seconds
+        )
         self.metrics.gauge("status_writes", "Writes to the API server", lambda: self.cluster.writes)
         self.metrics.gauge("active_runs", "Runs not yet finished", self._active_runs)
 
@@ -277,81 +324,21 @@ class Operator:
             notice_token=self.settings.notice_token,
             on_notice=self._on_notice,
             on_refused_notice=lambda: self.metrics.count("notices_refused"),
-            problems=self._problems,
+            problems=lambda: [] if self._synced else ["the objects are not listed yet"],
             alive=lambda: time.monotonic() - self._beat < _TOO_LATE,
             render_metrics=self.metrics.render,
         )
 
     # --- what comes in -------------------------------------------------------------------------------
 
-    def _on_object(self, key: Key, body: Json) -> None:
-        if key.kind not in self._reconcilers:
-            return
-        if key.kind == "Workflow":
-            before = self.store.workflows.get(key)
-            seen = project_workflow(body)
-            if self.store.put_workflow(seen):
-                changed = before is None or before.generation != seen.generation
-                if changed or seen.deleting_since is not None or not seen.status:
-                    self._wake(key)
-                    self._queue.add(retention_key(key.namespace, key.name), GATHER)
-                if before is None or before.status != seen.status or changed:
-                    self._wake_pending_runs(key)
-            return
-        if key.kind == "ConductorConnection":
-            if self.store.put_connection(project_connection(body)):
-                self._queue.add(key)
-            return
-        run = project_workflow_run(body)
-        if self.store.put_run(run):
-            self._uids[run.uid] = key
-            self._queue.add(key)
-            self._retally(run)
-
-    def _on_gone(self, key: Key) -> None:
-        if key.kind == "Workflow":
-            self.store.remove_workflow(key)
-        elif key.kind == "ConductorConnection":
-            self.store.remove_connection(key)
-        elif key.kind == "WorkflowRun":
-            run = self.store.runs.get(key)
-            self.store.remove_run(key)
-            if run is not None:
-                self._uids.pop(run.uid, None)
-                self._retally(run)
-        if key.kind in self._reconcilers:
-            self._queue.add(key)
-
-    def _wake(self, key: Key) -> None:
-        """Have an object looked at; a Workflow with its schedules."""
-        self._queue.add(key)
-        if key.kind == "Workflow":
-            self._queue.add(Key("Schedules", key.namespace, key.name))
-
-    def _retally(self, run: WorkflowRun) -> None:
-        """Have the runs counted in the Workflow's status; many runs share one write."""
-        if run.spec is not None and run.schedule:
-            self._queue.add(Key("Schedules", run.key.namespace, run.spec.workflow))
-        if run.spec is not None:
-            self._queue.add(Key("Workflow", run.key.namespace, run.spec.workflow), delay=1.0)
-            if is_finished(run):
-                self._queue.add(retention_key(run.key.namespace, run.spec.workflow), GATHER)
-
-    def _wake_pending_runs(self, key: Key) -> None:
-        for run in self.store.runs_of(key.namespace, key.name):
-            if run.status.get("phase") in (None, "Pending"):
-                self._queue.add(run.key)
-
     def _on_notice(self, workflow_id: str, ended: bool) -> None:
         self.metrics.count("notices")
         self.connections.notice(workflow_id, ended=ended)
 
     def _on_stranger(self, correlation_id: str, workflow_id: str) -> None:
-        """A run that nobody watches moved: one of ours whose start was not recorded, perhaps."""
         cluster_id, _, uid = correlation_id.partition(".")
-        if cluster_id == self._cluster_id and (key := self._uids.get(uid)):
-            log.debug("%s moved, which %s does not know", workflow_id, key)
-            self._queue.add(key)
+        if cluster_id == self._cluster_id:
+            self._intake.on_stranger(workflow_id, uid)
 
     # --- by the clock --------------------------------------------------------------------------------
 
@@ -360,14 +347,14 @@ class Operator:
         await resync(
             self.cluster,
             self.store,
-            self._wake,
+            self._intake.wake,
             (lambda: None) if first else (lambda: self.metrics.count("missed_events")),
             self.settings.namespaces,
             first=first,
         )
         for namespace, name in self.store.run_owners():
             self._queue.add(retention_key(namespace, name), GATHER)
-        self._uids = {run.uid: key for key, run in self.store.runs.items()}
+        self._intake.on_list()
         for item in self.store.runs.values():
             workflow_id = (item.status.get("conductor") or {}).get("workflowId")
             if not workflow_id or is_finished(item):
@@ -383,20 +370,17 @@ class Operator:
 
     async def _look_at_workers(self) -> None:
         for key in await self._workflows.find_changed_workers():
-            self._wake(key)
+            self._intake.wake(key)
 
     async def _keep_beating(self) -> None:
         while True:
             self._beat = time.monotonic()
             await asyncio.sleep(1.0)
 
-    def _lost_lease(self, stop: asyncio.Event) -> None:
-        log.error("the Lease is lost: another replica leads; ending at once")
-        self._exit = 1
-        stop.set()
-
-    def _problems(self) -> list[str]:
-        return [] if self._synced else ["the objects are not listed yet"]
+    def _step_down(self) -> None:
+        log.error("the Lease was not renewed in time: another replica may lead; stopping all work")
+        self.stepped_down = True
+        self._over.set()
 
     def _active_runs(self) -> float:
         return float(sum(not is_finished(item) for item in self.store.runs.values()))

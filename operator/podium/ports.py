@@ -20,7 +20,14 @@ class PortError(Exception):
 
 
 class RetryLater(PortError):
-    """The other side is away, slow or confused; the outcome is *not* known to have happened."""
+    """The other side is away, slow or confused; the outcome is *not* known to have happened.
+
+    `after`: seconds that the other side asked to be left alone.
+    """
+
+    def __init__(self, message: str = "", *, after: float = 0.0) -> None:
+        super().__init__(message)
+        self.after = after
 
 
 class NotSent(RetryLater):
@@ -45,6 +52,14 @@ class Gone(PortError):
 
 class Conflict(PortError):
     """Someone else changed it meanwhile: look again."""
+
+
+@dataclass(frozen=True)
+class Outage:
+    """A server is away: since when, and why in words that stay the same as long as it lasts."""
+
+    since: datetime
+    message: str
 
 
 @dataclass(frozen=True, order=True)
@@ -260,6 +275,19 @@ class Conductor(Protocol):
 
     async def describe(self) -> ServerFacts:
         """What server it is; asked with our credentials. Raises LoginRefused."""
+        ...
+
+    @property
+    def outage(self) -> Outage | None:
+        """Since when it is away, if it is. While it is, calls fail at once with NotSent."""
+        ...
+
+    def within(self, seconds: float) -> "Conductor":
+        """The same server, for calls that together may take so long; then RetryLater."""
+        ...
+
+    async def read_store(self, cluster_id: str) -> str:
+        """What tells Conductor's database from every other; made if absent; "" if it cannot be kept."""
         ...
 
     async def get_definitions(self, name: str) -> list[Json]:

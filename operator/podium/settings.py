@@ -58,7 +58,7 @@ class Settings(BaseModel):
     unknown_start_wait: float = Field(default=90.0, ge=0)
     """After a start whose outcome is unknown: look it up this long before starting again. Must be longer
     than conductor_timeout and than a start that was sent can still take inside Conductor."""
-    deletion_timeout: float = Field(default=120.0, gt=0)
+    deletion_timeout: float = Field(default=60.0, gt=0)
     """A deleted object is let go after this long, whatever Conductor does."""
     sweep_interval: float = Field(default=3.0, gt=0)
     """How often Conductor is asked for runs that moved (the truth; notices are only quicker)."""

@@ -82,7 +82,7 @@ async def test_requests_wait_for_their_budget_in_their_order() -> None:
 
     async def take(request: web.Request) -> web.Response:
         came.append((time.monotonic(), request.query["version"]))
-        return web.json_response({})
+        return web.json_response({"name": "n", "version": request.query["version"]})
 
     traffic = Traffic()
     async with (

@@ -4,7 +4,8 @@ import asyncio
 
 import pytest
 
-from podium.ports import Conflict
+from podium.adapters.clock import SystemClock
+from podium.ports import Conflict, Json
 from podium.reconciler.lease import LeaderLease
 from support.fakes import FakeClock, FakeLeases
 
@@ -97,3 +98,22 @@ async def test_a_leader_that_cannot_renew_gives_up_before_another_can_lead(
     clock.advance(0.03 * 0.8)
     await asyncio.wait_for(one.keep(lost.set), 5)
     assert lost.is_set()
+
+
+async def test_an_answer_that_does_not_come_makes_nobody_lead_too_long(
+    leases: FakeLeases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The moment is kept although the API server takes the request and is silent."""
+    one = LeaderLease(leases, SystemClock(), namespace="podium", name="podium", identity="one", duration=0.5)
+    await one.acquire()
+
+    async def silence(*_: object, **__: object) -> Json:
+        await asyncio.sleep(60)
+        return {}
+
+    monkeypatch.setattr(leases, "get_lease", silence)
+    lost = asyncio.Event()
+    begun = asyncio.get_running_loop().time()
+    await asyncio.wait_for(one.keep(lost.set), 5)
+    assert lost.is_set()
+    assert asyncio.get_running_loop().time() - begun < 0.5

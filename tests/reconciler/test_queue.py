@@ -153,3 +153,29 @@ def test_times_that_were_superseded_do_not_pile_up() -> None:
     keys.add(C, 3)
     clock.advance(6)
     assert take_due(keys) == [C, B]
+
+
+def test_what_failed_is_hastened_and_nothing_else() -> None:
+    keys, clock = queue()
+    keys.add(A)
+    for _ in range(12):
+        assert take_due(keys, settle=False) == [A]
+        keys.done(A, failed=True)
+        clock.advance(100)
+    assert take_due(keys, settle=False) == [A]
+    keys.done(A, failed=True)
+    keys.add(B, delay=1_000)
+    keys.hasten(5)
+    clock.advance(5)
+    assert take_due(keys) == [A]
+
+
+def test_a_server_that_asks_for_a_rest_gets_it() -> None:
+    keys, clock = queue()
+    keys.add(A)
+    take_due(keys, settle=False)
+    keys.done(A, failed=True, rest=10)
+    clock.advance(9.9)
+    assert take_due(keys) == []
+    clock.advance(5.2)
+    assert take_due(keys) == [A]

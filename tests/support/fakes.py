@@ -20,6 +20,7 @@ from podium.ports import (
     Key,
     Moved,
     NotSent,
+    Outage,
     OutcomeUnknown,
     Polled,
     RetryLater,
@@ -260,8 +261,26 @@ class FakeConductor:
         self.action_fates: Iterator[tuple[Fate, float]] = itertools.repeat(("answered", 0.0))
         """For each action in turn: what happens to it, and after how many seconds it comes through."""
         self._coming: list[tuple[float, str, Callable[[], None]]] = []
+        self.outage: Outage | None = None
+        self.store = "store-1"
         self.moved: list[Moved] = []
         self.reads: list[tuple[str, ...]] = []
+
+    def within(self, seconds: float) -> "FakeConductor":
+        """Nothing here takes time."""
+        return self
+
+    async def read_store(self, cluster_id: str) -> str:
+        """Which database this is."""
+        self._call("read_store")
+        return self.store
+
+    def lose_data(self) -> None:
+        """It comes back with an empty database."""
+        self.runs.clear()
+        self.appears.clear()
+        self.definitions.clear()
+        self.store += "'"
 
     def seen(self, workflow_id: str) -> RunSeen | None:
         """What a look shows now."""

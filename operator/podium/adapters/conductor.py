@@ -6,15 +6,16 @@ for workers: it has no asynchronous client for workflows and definitions.
 
 import asyncio
 import contextlib
-import json
+import logging
 import re
+import secrets
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import cast
 from urllib.parse import quote
 
 from podium.adapters.conductor_http import LONGEST_WORDS, ConductorHttp, raise_for, raise_for_once
-from podium.adapters.conductor_json import parse_run
+from podium.adapters.conductor_json import making_sense, parse_run
 from podium.ports import (
     Conflict,
     Gone,
@@ -31,8 +32,12 @@ from podium.ports import (
     TaskAnswer,
 )
 
+log = logging.getLogger(__name__)
+
 _PAGE = 500
 _VERSION = re.compile(r"v?\d[\w.+-]{0,62}")
+_RUN_ID = re.compile(r"[\w.:-]{1,128}")
+_STORE_ID = re.compile(r"\bid ([0-9a-f]{16})\b")
 
 
 class HttpConductor(ConductorHttp):
@@ -60,7 +65,8 @@ class HttpConductor(ConductorHttp):
     async def get_definitions(self, name: str) -> list[Json]:
         """Every version, oldest first; empty if there is none."""
         versions = await self._read("GET", f"/metadata/workflow/{quote(name, safe='')}/versions", absent=[])
-        numbers = sorted({int(item["version"]) for item in versions})
+        with making_sense(f"the versions of {name}"):
+            numbers = sorted({int(item["version"]) for item in versions})
         found = await asyncio.gather(*(self.get_definition(name, number) for number in numbers))
         return [definition for definition in found if definition is not None]
 
@@ -68,23 +74,27 @@ class HttpConductor(ConductorHttp):
         """One version, or None."""
         path = f"/metadata/workflow/{quote(name, safe='')}"
         found = await self._read("GET", path, params={"version": str(version)}, absent=None)
+        with making_sense(f"{name} version {version}"):
+            if found is not None and (found["name"], int(found["version"])) != (name, version):
+                raise ValueError(found)
         return cast("Json | None", found)
 
     async def list_definition_stamps(self) -> dict[tuple[str, int], int]:
         """(name, version) → when it was stored last, in milliseconds: one request for all of them."""
         found = await self._read("GET", "/metadata/workflow/names-and-versions")
-        return {
-            (name, int(item["version"])): int(item.get("updateTime") or item.get("createTime") or 0)
-            for name, versions in found.items()
-            for item in versions
-        }
+        with making_sense("its definitions"):
+            return {
+                (name, int(item["version"])): int(item.get("updateTime") or item.get("createTime") or 0)
+                for name, versions in found.items()
+                for item in versions
+            }
 
     async def put_definition(self, definition: Json) -> None:
         """Store one version. Raises Refused with Conductor's own words."""
-        answer = await self._send("PUT", "/metadata/workflow", body=[definition])
-        raise_for(answer)
-        # A list that was taken answers 200 even where an item failed.
-        failed = json.loads(answer.text).get("bulkErrorResults") or {}
+        answer = await self._read("PUT", "/metadata/workflow", body=[definition])
+        with making_sense("a definition that was stored"):
+            # A list that was taken answers 200 even where an item failed.
+            failed = answer.get("bulkErrorResults") or {}
         if failed:
             raise Refused("; ".join(f"{name}: {why}" for name, why in failed.items())[:LONGEST_WORDS])
 
@@ -97,7 +107,9 @@ class HttpConductor(ConductorHttp):
 
     async def list_task_types(self) -> frozenset[str]:
         """Names of all registered task definitions."""
-        return frozenset(item["name"] for item in await self._read("GET", "/metadata/taskdefs"))
+        found = await self._read("GET", "/metadata/taskdefs")
+        with making_sense("its task definitions"):
+            return frozenset(item["name"] for item in found)
 
     async def put_task_definition(self, task: Json) -> None:
         """Store a task definition (create or replace)."""
@@ -106,14 +118,38 @@ class HttpConductor(ConductorHttp):
     async def list_pollers(self) -> tuple[Polled, ...]:
         """The last poll of every task type, per domain: one request."""
         found = await self._read("GET", "/tasks/queue/polldata/all")
-        return tuple(
-            Polled(
-                task_type=str(item.get("queueName", "")),
-                domain=item.get("domain") or "",
-                at=datetime.fromtimestamp(item.get("lastPollTime", 0) / 1000, UTC),
+        with making_sense("who polls"):
+            return tuple(
+                Polled(
+                    task_type=str(item.get("queueName", "")),
+                    domain=item.get("domain") or "",
+                    at=datetime.fromtimestamp(item.get("lastPollTime", 0) / 1000, UTC),
+                )
+                for item in found
             )
-            for item in found
-        )
+
+    async def read_store(self, cluster_id: str) -> str:
+        """What tells its database from every other; made if absent; "" if it cannot be kept there.
+
+        A task definition that nobody polls: there is nothing else that every Conductor keeps for us.
+        """
+        self.mark = f"podium.{cluster_id}"
+        found = await self._read_store()
+        if found:
+            return found
+        words = f"Podium's mark of this database, id {secrets.token_hex(8)}: not a task, leave it"
+        try:
+            await self.put_task_definition({"name": self.mark, "description": words})
+        except Refused as error:
+            log.warning("Conductor does not let its database be marked: %s", error)
+            return ""
+        return await self._read_store()
+
+    async def _read_store(self) -> str:
+        found = await self._read("GET", self._mark_path(), absent={})
+        with making_sense("the mark of its database"):
+            seen = _STORE_ID.search(found.get("description") or "")
+        return seen[1] if seen else ""
 
     # --- runs ----------------------------------------------------------------------------------------
 
@@ -129,13 +165,13 @@ class HttpConductor(ConductorHttp):
         if request.task_to_domain:
             body["taskToDomain"] = dict(request.task_to_domain)
         answer = await self._send_once("POST", "/workflow", body=body)
-        if answer.status == 200 and answer.text:
+        if answer.status == 200 and _RUN_ID.fullmatch(answer.text.strip().strip('"')):
             return answer.text.strip().strip('"')
         if answer.status == 429:
             raise NotSent("Conductor is busy (429)")
-        if answer.status == 404:
+        if answer.status == 404 and answer.is_its_own:
             raise NotSent(f"Conductor does not have {request.name} version {request.version}")
-        if 400 <= answer.status < 500:
+        if 400 <= answer.status < 500 and answer.status not in (401, 403, 408) and answer.is_its_own:
             raise Refused(answer.words)
         raise OutcomeUnknown(f"Conductor answered {answer.status} to the start: {answer.words}")
 
@@ -147,7 +183,9 @@ class HttpConductor(ConductorHttp):
             params={"includeClosed": "true", "includeTasks": "false"},
             body=[correlation_id],
         )
-        runs = [parse_run(item) for item in found.get(correlation_id) or []]
+        with making_sense(f"the runs of {correlation_id}"):
+            # An id that it does not have is answered with an empty list: without one it is no answer.
+            runs = [parse_run(item) for item in found[correlation_id]]
         # Sub-workflows and failure workflows inherit the correlation id; they are no duplicates.
         own = [run for run in runs if not run.parent_id and not run.failure_run]
         return sorted(own, key=lambda run: run.create_ms)
@@ -160,12 +198,13 @@ class HttpConductor(ConductorHttp):
             "POST", "/workflow/bulk/search", params={"includeTasks": "true"}, body=list(workflow_ids)
         )
         seen: dict[str, RunSeen | None] = {}
-        for item in found.get("bulkSuccessfulResults") or []:
-            run = parse_run(item)
-            seen[run.workflow_id] = run
-        for workflow_id, why in (found.get("bulkErrorResults") or {}).items():
-            if "No such workflow" in str(why):
-                seen[workflow_id] = None
+        with making_sense(f"{len(workflow_ids)} runs"):
+            for item in found.get("bulkSuccessfulResults") or []:
+                run = parse_run(item)
+                seen[run.workflow_id] = run
+            for workflow_id, why in (found.get("bulkErrorResults") or {}).items():
+                if "No such workflow" in str(why):
+                    seen[workflow_id] = None
         return seen
 
     async def list_moved(self, since_ms: int) -> tuple[Moved, ...]:
@@ -174,14 +213,15 @@ class HttpConductor(ConductorHttp):
             self._search("/workflow/search", f"updateTime>{since_ms}"),
             self._search("/tasks/search", f"updateTime>{since_ms}"),
         )
-        return tuple(
-            Moved(
-                workflow_id=item["workflowId"],
-                correlation_id=item.get("correlationId", ""),
-                at_ms=_milliseconds(item.get("updateTime", "")),
+        with making_sense("the runs that moved"):
+            return tuple(
+                Moved(
+                    workflow_id=item["workflowId"],
+                    correlation_id=item.get("correlationId", ""),
+                    at_ms=_milliseconds(item.get("updateTime", "")),
+                )
+                for item in (*runs, *tasks)
             )
-            for item in (*runs, *tasks)
-        )
 
     async def pause(self, workflow_id: str) -> None:
         """Pause a run. Conflict if it is not running."""
@@ -276,8 +316,10 @@ class HttpConductor(ConductorHttp):
         rows: list[Json] = []
         while True:
             params = {"query": query, "size": str(_PAGE), "start": str(len(rows)), "sort": "updateTime:ASC"}
-            page = (await self._read("GET", path, params=params)).get("results") or []
-            rows += page
+            found = await self._read("GET", path, params=params)
+            with making_sense("a search"):
+                page = found["results"]
+                rows += page
             if len(page) < _PAGE:
                 return rows
 

@@ -2,18 +2,23 @@
 
 import asyncio
 import contextlib
+import copy
 import json
 import re
 import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import quote
 
 import aiohttp
 
 from podium.adapters.budget import Budget, Traffic
 from podium.adapters.conductor_login import Login
+from podium.adapters.gate import Gate
+from podium.core.outage import Outcome
 from podium.ports import (
     Access,
     Conflict,
@@ -21,6 +26,7 @@ from podium.ports import (
     Gone,
     LoginRefused,
     NotSent,
+    Outage,
     OutcomeUnknown,
     PortError,
     Refused,
@@ -28,26 +34,53 @@ from podium.ports import (
 )
 
 _AT_ONCE = 16
+_PROBE_TIMEOUT = 4.0
 _UNLIMITED = 100_000
 _REDIRECTS = (301, 302, 303, 307, 308)
 _TOKEN = re.compile(r"[\x21-\x7e]+")
 LONGEST_WORDS = 400
 
 
-@dataclass(frozen=True)
+@dataclass
 class Answer:
-    """What came back: HTTP status and body."""
+    """What came back: HTTP status and body.
+
+    Something that stands between may answer in Conductor's place, an ingress without a backend with
+    404, a proxy with 503, mostly in HTML. Nothing of that is taken for Conductor's word.
+    """
 
     status: int
     text: str
+    content_type: str = ""
+    retry_after: str = ""
+
+    @cached_property
+    def body(self) -> Any:
+        """Its JSON; None if it is none."""
+        try:
+            return json.loads(self.text)
+        except ValueError:
+            return None
+
+    @property
+    def is_its_own(self) -> bool:
+        """Whether an error is Conductor's own: it has a body of JSON with a message."""
+        return isinstance(self.body, dict) and "message" in self.body
+
+    def outcome(self, *, wants_json: bool) -> tuple[Outcome, str]:
+        """What it says of the server that answered."""
+        if self.status >= 500 or self.status == 429:
+            return "broken", f"Conductor answers HTTP {self.status}"
+        if self.content_type == "text/html" and self.status != 400:
+            return "broken", f"something other than Conductor answers HTTP {self.status}"
+        if wants_json and self.status < 300 and self.body is None:
+            return "broken", "Conductor answers something that is not JSON"
+        return "fine", ""
 
     @property
     def words(self) -> str:
         """What the server says of an error, in its own words."""
-        try:
-            body = json.loads(self.text)
-        except ValueError:
-            return f"HTTP {self.status}"
+        body = self.body
         if not isinstance(body, dict):
             return f"HTTP {self.status}"
         details = [
@@ -105,15 +138,36 @@ class ConductorHttp:
         self._login = Login(access.credentials, self._exchange, on_refused=on_refused)
         self._traffic = traffic or Traffic()
         self._budget = Budget(access.requests_per_second, self._traffic)
-        self._turns = asyncio.Semaphore(_AT_ONCE)
+        self.gate = Gate(f"Conductor at {self.url}", self._probe, at_once=_AT_ONCE)
+        self._open = contextlib.AsyncExitStack()
         self._session: aiohttp.ClientSession | None = None
-        self.requests = 0
+        self.mark = "podium"
+        """Name of the task definition that marks its database; nobody polls it."""
+        self.until: float | None = None
+        """When calls are given up, by the loop's clock; None: each after its own time."""
+
+    @property
+    def requests(self) -> int:
         """Requests made so far."""
+        return self.gate.passed
+
+    @property
+    def outage(self) -> Outage | None:
+        """Since when it is away, if it is. While it is, calls fail at once with NotSent."""
+        return self.gate.outage
+
+    def within(self, seconds: float) -> Self:
+        """The same server, for calls that together may take so long; then RetryLater."""
+        hurried = copy.copy(self)
+        hurried.until = asyncio.get_running_loop().time() + seconds
+        return hurried
 
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(
             timeout=self._timeout, connector=aiohttp.TCPConnector(ssl=self._trust)
         )
+        await self._open.enter_async_context(self._session)
+        await self._open.enter_async_context(self.gate.minded())
         return self
 
     async def __aexit__(
@@ -128,12 +182,8 @@ class ConductorHttp:
 
     async def close(self) -> None:
         """Let what is under way end, then end; what is asked afterwards raises NotSent."""
-        if self._session is None:
-            return
-        async with contextlib.AsyncExitStack() as turns:
-            for _ in range(_AT_ONCE):
-                await turns.enter_async_context(self._turns)
-            await self._session.close()
+        async with self.gate.emptied():
+            await self._open.aclose()
 
     async def _read(
         self,
@@ -144,34 +194,53 @@ class ConductorHttp:
         body: object = None,
         **absent: object,
     ) -> Any:
-        answer = await self._send(method, path, params=params, body=body)
-        if answer.status == 404 and "absent" in absent:
+        answer = await self._send(method, path, params=params, body=body, wants_json=True)
+        if answer.status == 404 and answer.is_its_own and "absent" in absent:
             return absent["absent"]
         raise_for(answer)
-        try:
-            return json.loads(answer.text)
-        except ValueError:
-            raise RetryLater(f"Conductor answered {method} {path} with something that is not JSON") from None
+        if answer.body is None:
+            raise RetryLater(f"Conductor answered {method} {path} with something that is not JSON")
+        return answer.body
 
     async def _send_once(
         self, method: str, path: str, *, params: Mapping[str, str] | None = None, body: object = None
     ) -> Answer:
         """Send what must not be done twice: NotSent (nothing happened) or OutcomeUnknown (look first)."""
         try:
-            return await self._send(method, path, params=params, body=body)
+            return await self._send(method, path, params=params, body=body, patient=True)
         except NotSent:
             raise
         except RetryLater as error:
             raise OutcomeUnknown(str(error)) from error
 
     async def _send(
-        self, method: str, path: str, *, params: Mapping[str, str] | None = None, body: object = None
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, str] | None = None,
+        body: object = None,
+        patient: bool = False,
+        wants_json: bool = False,
     ) -> Answer:
+        """`patient`: it is waited for even when the server goes away meanwhile."""
+
+        async def ask(headers: Mapping[str, str]) -> Answer:
+            return await self._request(
+                method,
+                path,
+                headers=headers,
+                params=params,
+                body=body,
+                patient=patient,
+                wants_json=wants_json,
+            )
+
         headers = await self._login.headers()
-        answer = await self._request(method, path, params=params, body=body, headers=headers)
+        answer = await ask(headers)
         if answer.status == 401 and self._login.retry(headers):
             headers = await self._login.headers()
-            answer = await self._request(method, path, params=params, body=body, headers=headers)
+            answer = await ask(headers)
         if answer.status in (401, 403):
             self._login.refused()
             raise LoginRefused(f"Conductor at {self.url} does not let Podium in: {answer.told}")
@@ -204,29 +273,87 @@ class ConductorHttp:
         headers: Mapping[str, str],
         params: Mapping[str, str] | None = None,
         body: object = None,
+        patient: bool = False,
+        wants_json: bool = True,
     ) -> Answer:
         assert self._session is not None, "open the client with `async with`"
-        async with self._turns:
+        async with (
+            self._translate_errors(),
+            asyncio.timeout_at(self.until),
+            self.gate.passing(patient=patient),
+        ):
             await self._budget.take()
             if self._session.closed:
                 raise NotSent(f"the connection to Conductor at {self.url} was replaced")
-            self.requests += 1
             self._traffic.requests += 1
-            async with (
-                _translate_errors(self.url),
-                self._session.request(
-                    method,
-                    self.url + path,
-                    params=params,
-                    json=body if body is not None else None,
-                    headers=headers,
-                    # Followed, it would carry the credentials to wherever it points, and POST as GET.
-                    allow_redirects=False,
-                ) as response,
-            ):
+            async with self._session.request(
+                method,
+                self.url + path,
+                params=params,
+                json=body if body is not None else None,
+                headers=headers,
+                # Followed, it would carry the credentials to wherever it points, and POST as GET.
+                allow_redirects=False,
+            ) as response:
                 if response.status in _REDIRECTS:
                     raise RetryLater(f"Conductor at {self.url} sends {method} {path} elsewhere: wrong URL?")
-                return Answer(response.status, await response.text())
+                answer = await _answer_of(response)
+        self.gate.tell(*answer.outcome(wants_json=wants_json), after=_seconds(answer.retry_after))
+        return answer
+
+    def _mark_path(self) -> str:
+        return f"/metadata/taskdefs/{quote(self.mark, safe='')}"
+
+    async def _probe(self) -> tuple[Outcome, str]:
+        assert self._session is not None
+        try:
+            headers = await self._login.headers()
+        except NotSent:
+            headers = {}  # there is no token while it is away: being told so is an answer too
+        self._traffic.requests += 1
+        limit = aiohttp.ClientTimeout(total=_PROBE_TIMEOUT)
+        try:
+            async with self._session.get(
+                self.url + self._mark_path(), timeout=limit, headers=headers, allow_redirects=False
+            ) as response:
+                answer = await _answer_of(response)
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            return self._outcome_of(error)
+        return answer.outcome(wants_json=True)
+
+    @contextlib.asynccontextmanager
+    async def _translate_errors(self) -> AsyncIterator[None]:
+        try:
+            yield
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            outcome, why = self._outcome_of(error)
+            if not (isinstance(error, TimeoutError) and self._is_hurried_out()):
+                self.gate.tell(outcome, why)
+            words = self.outage.message if self.outage else why
+            not_sent = outcome == "refused" or isinstance(error, aiohttp.ConnectionTimeoutError)
+            raise (NotSent if not_sent else RetryLater)(words) from error
+
+    def _outcome_of(self, error: Exception) -> tuple[Outcome, str]:
+        """What a request that was not answered says of the server."""
+        if isinstance(error, aiohttp.ClientConnectorCertificateError):
+            why = getattr(error.certificate_error, "verify_message", "") or error.certificate_error
+            return "refused", f"the certificate of Conductor at {self.url} is not trusted: {why}"
+        if isinstance(error, aiohttp.ClientConnectorError):
+            return "refused", f"no connection to Conductor at {self.url}: {error.os_error.strerror or error}"
+        if isinstance(error, TimeoutError):
+            return "silent", f"Conductor at {self.url} did not answer in time"
+        return (
+            "silent",
+            f"the connection to Conductor at {self.url} broke: {str(error) or type(error).__name__}",
+        )
+
+    def _is_hurried_out(self) -> bool:
+        return self.until is not None and asyncio.get_running_loop().time() >= self.until
+
+
+async def _answer_of(response: aiohttp.ClientResponse) -> Answer:
+    text = await response.text(errors="replace")
+    return Answer(response.status, text, response.content_type, response.headers.get("Retry-After", ""))
 
 
 def raise_for(answer: Answer) -> None:
@@ -235,17 +362,24 @@ def raise_for(answer: Answer) -> None:
         return
     error: type[PortError]
     match answer.status:
+        case 408 | 429:
+            raise RetryLater(answer.words, after=_seconds(answer.retry_after))
+        case status if status >= 500 or status in (401, 403) or not answer.is_its_own:
+            error = RetryLater
         case 404:
             error = Gone
         case 409:
             error = Conflict
-        case 408 | 429:
-            error = RetryLater
-        case status if status < 500:
-            error = Refused
         case _:
-            error = RetryLater
+            error = Refused
     raise error(answer.words)
+
+
+def _seconds(retry_after: str) -> float:
+    try:
+        return max(0.0, float(retry_after))
+    except ValueError:
+        return 0.0
 
 
 def raise_for_once(answer: Answer) -> None:
@@ -266,18 +400,3 @@ def _trust(ca: str) -> ssl.SSLContext | bool:
         return ssl.create_default_context(cadata=ca)
     except (ssl.SSLError, ValueError, TypeError) as error:
         raise Refused("these are no certificates in PEM") from error
-
-
-@contextlib.asynccontextmanager
-async def _translate_errors(url: str) -> AsyncIterator[None]:
-    try:
-        yield
-    except aiohttp.ClientConnectorCertificateError as error:
-        why = getattr(error.certificate_error, "verify_message", "") or error.certificate_error
-        raise NotSent(f"the certificate of Conductor at {url} is not trusted: {why}") from error
-    except aiohttp.ClientConnectorError as error:
-        raise NotSent(f"no connection to Conductor at {url}: {error.os_error.strerror or error}") from error
-    except TimeoutError as error:
-        raise RetryLater(f"Conductor at {url} did not answer in time") from error
-    except (aiohttp.ClientError, ConnectionError) as error:
-        raise RetryLater(f"Conductor at {url}: {type(error).__name__}: {error}") from error

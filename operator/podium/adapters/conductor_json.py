@@ -1,6 +1,19 @@
 """Conductor's JSON of a run → `RunSeen`, without what nobody needs."""
 
-from podium.ports import Json, RunSeen, TaskSeen
+import contextlib
+from collections.abc import Iterator
+
+from podium.ports import Json, RetryLater, RunSeen, TaskSeen
+
+
+@contextlib.contextmanager
+def making_sense(what: str) -> Iterator[None]:
+    """An answer that is JSON and of another shape than Conductor's is no answer. Raises RetryLater."""
+    try:
+        yield
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise RetryLater(f"Conductor's answer about {what} makes no sense: {error!r:.100}") from error
+
 
 _OUTSIDE = ("externalInputPayloadStoragePath", "externalOutputPayloadStoragePath")
 

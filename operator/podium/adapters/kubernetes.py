@@ -7,7 +7,7 @@
 import base64
 import contextlib
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -15,8 +15,9 @@ import aiohttp
 from kubernetes.aio import client
 from kubernetes.aio.client.exceptions import ApiException
 
+from podium.adapters.kubernetes_api import GatedApi, Reload, retry_after
 from podium.api.v1alpha1 import API_VERSION, FIELD_MANAGER, GROUP, KINDS, VERSION
-from podium.ports import Conflict, Gone, Json, Key, Refused, RetryLater
+from podium.ports import Conflict, Gone, Json, Key, Outage, Refused, RetryLater
 
 _PAGE = 500
 _APPLY = "application/apply-patch+yaml"
@@ -28,23 +29,40 @@ _PLURALS = {kind.kind: kind.plural for kind in KINDS}
 class KubernetesCluster:
     """`podium.ports.Cluster` on a real API server. Open it with `async with`."""
 
-    def __init__(self, configuration: Any) -> None:
-        """`configuration`: a loaded kubernetes.aio Configuration."""
+    def __init__(self, configuration: Any, reload: Reload | None = None) -> None:
+        """`configuration`: a loaded kubernetes.aio Configuration. `reload()`: the same anew, after a 401."""
         self._configuration = configuration
+        self._reload = reload
+        self._open = contextlib.AsyncExitStack()
+        self.on_write: Callable[[Key, str], None] = lambda _key, _version: None
+        """Called with the resourceVersion of every object of ours that was written."""
         self._api: Any = None
         self._objects: Any = None
         self.writes = 0
         """Writes made so far, Events not counted."""
 
     async def __aenter__(self) -> Self:
-        self._api = client.ApiClient(self._configuration)
+        self._api = await self._open.enter_async_context(GatedApi(self._configuration, self._reload))
+        await self._open.enter_async_context(self._api.gate.minded())
         self._objects = client.CustomObjectsApi(self._api)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._api.close()
+        await self._open.aclose()
+
+    @property
+    def outage(self) -> Outage | None:
+        """Since when the API server is away, if it is. While it is, calls fail at once with NotSent."""
+        outage: Outage | None = self._api.gate.outage
+        return outage
+
+    def _told(self, key: Key, stored: Json) -> Json:
+        metadata = stored["metadata"]
+        if metadata.get("finalizers") or not metadata.get("deletionTimestamp"):  # else it is gone now
+            self.on_write(key, metadata["resourceVersion"])
+        return stored
 
     async def get(self, key: Key) -> Json:
         """The object as it is now. Raises Gone."""
@@ -127,7 +145,7 @@ class KubernetesCluster:
                 _content_type=_APPLY,
                 _request_timeout=_REQUEST_TIMEOUT,
             )
-            return stored
+            return self._told(key, stored)
 
     async def patch_finalizers(self, key: Key, finalizers: Sequence[str], *, resource_version: str) -> Json:
         """Replace the finalizers, if nothing changed since (Conflict). Raises Gone."""
@@ -149,7 +167,7 @@ class KubernetesCluster:
                 _content_type=_MERGE_PATCH,
                 _request_timeout=_REQUEST_TIMEOUT,
             )
-            return stored
+            return self._told(key, stored)
 
     async def delete(self, key: Key, *, uid: str) -> None:
         """Delete the object with this uid; one that is gone already is fine."""
@@ -252,8 +270,8 @@ async def _translate_errors() -> AsyncIterator[None]:
             case 400 | 403 | 413 | 422:
                 raise Refused(f"{words}: {_said(error.body)[:400]}") from error
             case _:
-                raise RetryLater(words) from error
-    except (aiohttp.ClientError, TimeoutError, ConnectionError) as error:
+                raise RetryLater(words, after=retry_after(error)) from error
+    except (aiohttp.ClientError, TimeoutError, OSError) as error:
         raise RetryLater(f"the API server does not answer: {type(error).__name__}") from error
 
 

@@ -1,15 +1,19 @@
 """What Prometheus scrapes of the operator. No label has an object's name: their number is bounded."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily
+from prometheus_client.registry import Collector
 
 from podium.ports import Key
 
 _COUNTERS = {
+    "conductor_data_losses": "Times that Conductor had another database than before",
     "duplicate_runs": "Duplicate runs that were found in Conductor and ended",
     "events_dropped": "Kubernetes Events left out because there were too many",
     "missed_events": "Changes that no watch event told of and the resync found",
+    "watch_restarts": "Times that the watch of the API server was begun anew",
     "notices": "Notices taken from Conductor",
     "notices_refused": "Notices refused because the secret was missing or wrong",
     "runs_deleted": "Finished WorkflowRuns deleted by their time to live or a history limit",
@@ -84,6 +88,19 @@ class Metrics:
         """A gauge that is read when it is scraped."""
         Gauge(f"podium_{name}", text, registry=self.registry).set_function(read)
 
+    def growing(self, name: str, text: str, read: Callable[[], float]) -> None:
+        """A counter that is read when it is scraped."""
+        self.registry.register(_Growing(f"podium_{name}", text, read))
+
     def render(self) -> bytes:
         """The text that Prometheus reads."""
         return generate_latest(self.registry)
+
+
+class _Growing(Collector):
+    def __init__(self, name: str, text: str, read: Callable[[], float]) -> None:
+        self._family = (name, text)
+        self._read = read
+
+    def collect(self) -> Iterable[CounterMetricFamily]:
+        yield CounterMetricFamily(*self._family, value=self._read())

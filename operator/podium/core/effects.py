@@ -91,6 +91,11 @@ class ReadRun:
 
 
 @dataclass(frozen=True)
+class ReadStore:
+    """Read what marks Conductor's database, before its word that a run is gone is believed."""
+
+
+@dataclass(frozen=True)
 class ReadChildren:
     """Read the runs of sub-workflows anew."""
 
@@ -252,7 +257,7 @@ class Report:
 DefinitionEffect = PutTaskDefinition | PutDefinition | DeleteDefinition
 WorkflowEffect = SetFinalizers | DefinitionEffect | Report
 ConnectionEffect = ReadSecret | Dial | HangUp | Describe | Report
-Look = FetchDefinition | LookUp | ReadRun | ReadChildren | ReadPollers
+Look = FetchDefinition | LookUp | ReadRun | ReadStore | ReadChildren | ReadPollers
 Action = Retry | Restart | Rerun | Skip
 Change = Pause | Resume | Terminate | Nudge
 Purge = FindFamily | Remove

@@ -51,7 +51,7 @@ class Policy:
 
     cluster_id: str
     rules: Rules = field(default_factory=Rules)
-    deletion_timeout: timedelta = timedelta(seconds=120)
+    deletion_timeout: timedelta = timedelta(seconds=60)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
 """The kopf handlers. They write nothing: no annotations, no finalizers, no Events."""
 
 import copy
-from collections.abc import Callable
+import random
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,19 +11,34 @@ import kopf
 from podium.api.v1alpha1 import GROUP, KINDS, VERSION
 from podium.ports import Json, Key
 
+_WATCH_SECONDS = 8
+
+
+class _Patience:
+    """Pauses between tries, in seconds: without end, as a watch must outlive every outage."""
+
+    def __iter__(self) -> Iterator[float]:
+        longest = 0.25
+        while True:
+            yield random.uniform(longest / 2, longest)
+            longest = min(4.0, longest * 2)
+
+
+_PATIENCE = _Patience()
 OnObject = Callable[[Key, Json], None]
 OnGone = Callable[[Key], None]
 
 
 def build_registry(
-    on_object: OnObject, on_gone: OnGone, *, connection: Callable[[], kopf.ConnectionInfo]
+    on_object: OnObject, on_gone: OnGone, *, connection: Callable[[], Awaitable[kopf.ConnectionInfo]]
 ) -> kopf.OperatorRegistry:
     """A registry of its own, so that importing this does nothing and tests can build many."""
     registry = kopf.OperatorRegistry()
 
-    @kopf.on.login(registry=registry)
+    # Asked again after each 401: the credentials are read anew from where they are kept.
+    @kopf.on.login(registry=registry, backoff=1.0)
     async def on_login(**_: Any) -> kopf.ConnectionInfo:
-        return connection()
+        return await connection()
 
     @kopf.on.startup(registry=registry)
     async def on_startup(settings: kopf.OperatorSettings, **_: Any) -> None:
@@ -31,7 +47,12 @@ def build_registry(
         settings.posting.enabled = False
         settings.watching.chunk_size = 500
         settings.networking.request_timeout = 30.0
-        settings.networking.error_backoffs = [0.2, 0.5, 1, 2, 3, 5, 8, 10]
+        settings.networking.connect_timeout = 5.0
+        settings.networking.error_backoffs = _PATIENCE
+        # The server ends each watch after so long, and it goes on where it ended; one that is
+        # silent for longer is dead. Otherwise kopf would notice that after 70 s.
+        settings.watching.server_timeout = _WATCH_SECONDS
+        settings.watching.inactivity_timeout = _WATCH_SECONDS + 2.0
         settings.queueing.worker_limit = None
         settings.queueing.idle_timeout = 1.0
 

@@ -2,9 +2,10 @@
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Iterable
-from dataclasses import dataclass, field
-from datetime import datetime
+from collections.abc import Callable, Coroutine, Iterable
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any
 
 from podium.core.definitions import Isolation
 from podium.core.effects import Unknown
@@ -17,6 +18,8 @@ from podium.reconciler.tracker import RunTracker
 
 _MOST_DEFINITIONS = 2_000
 _FRESH_FOR = 5.0
+# Seconds for what is tried once more although a deletion has waited long enough.
+_LAST_TRY = 5.0
 
 
 class Definitions:
@@ -59,6 +62,8 @@ class Link:
     """Who polled, and when that was asked."""
     task_types: tuple[datetime, frozenset[str]] | None = None
     """The registered task definitions, and when that was asked."""
+    store: str | None = None
+    """What marks its database; None: not read yet."""
     checked: dict[str, frozenset[tuple[int, int]]] = field(default_factory=dict)
     """Definition → the versions and stamps that were compared last."""
     trouble: str = ""
@@ -85,6 +90,14 @@ class Link:
         return self.pollers[1]
 
 
+def hurried(link: Link, deleted: datetime | None, timeout: timedelta, now: datetime) -> Link:
+    """For a deleted object: a Conductor for which there is no more patience than its deletion has."""
+    if deleted is None:
+        return link
+    left = (deleted + timeout - now).total_seconds()
+    return replace(link, conductor=link.conductor.within(max(_LAST_TRY, left)))
+
+
 def usable(link: Link | Unknown) -> Link:
     """The link. Raises RetryLater if there is none: whoever decides should have known."""
     if isinstance(link, Unknown):
@@ -99,7 +112,7 @@ class Connections:
         self, default: Link, store: Store, *, default_namespaces: frozenset[str] = frozenset()
     ) -> None:
         """`default`: the operator's own. `default_namespaces`: who may use it; empty: all."""
-        self._default = default
+        self.default = default
         self._store = store
         self._default_namespaces = default_namespaces
         self._named: dict[Key, Link | Unknown] = {}
@@ -149,7 +162,7 @@ class Connections:
         """`begun`: it is to be brought to its end, which needs no leave."""
         if name is None:
             if begun or not self._default_namespaces or namespace in self._default_namespaces:
-                return self._default
+                return self.default
             return Unknown(
                 f"namespace {namespace} may not use the operator's own Conductor: name a ConductorConnection "
                 "in spec.connection, or have it added to PODIUM_DEFAULT_CONNECTION_NAMESPACES",
@@ -168,7 +181,7 @@ class Connections:
 
     def links(self) -> Iterable[Link]:
         """All that are in use."""
-        return [self._default, *(link for link in self._named.values() if isinstance(link, Link))]
+        return [self.default, *(link for link in self._named.values() if isinstance(link, Link))]
 
     def notice(self, workflow_id: str, *, ended: bool) -> None:
         """Whichever Conductor it came from: its id tells whose run it is."""
@@ -185,8 +198,11 @@ class Connections:
         for link in self.links():
             link.tracker.refresh_all()
 
-    async def run(self) -> None:
-        """Let the tracker of every link work, also of those that come later, until cancelled."""
+    async def run(self, watch: Callable[[Link], Coroutine[Any, Any, None]]) -> None:
+        """Let the tracker of every link work, also of those that come later, until cancelled.
+
+        `watch(link)`: what else has to go on as long as the link is in use.
+        """
         following: dict[Link, asyncio.Task[None]] = {}
         async with asyncio.TaskGroup() as tasks:
             while True:
@@ -195,5 +211,11 @@ class Connections:
                 for link in following.keys() - links:
                     following.pop(link).cancel()
                 for link in links - following.keys():
-                    following[link] = tasks.create_task(link.tracker.run(), name="tracker")
+                    following[link] = tasks.create_task(_follow(link, watch), name="follow")
                 await self._changed.wait()
+
+
+async def _follow(link: Link, watch: Callable[[Link], Coroutine[Any, Any, None]]) -> None:
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(link.tracker.run(), name="tracker")
+        tasks.create_task(watch(link), name="watch a link")

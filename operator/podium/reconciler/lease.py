@@ -72,24 +72,32 @@ class LeaderLease:
             await asyncio.sleep(min(2.0, self._duration / 4))
 
     async def keep(self, on_lost: Callable[[], None]) -> None:
-        """Renew until cancelled; call `on_lost` once the Lease may be another's."""
-        while True:
-            await asyncio.sleep(self._duration / 3)
+        """Renew until cancelled; call `on_lost` once the Lease may be another's.
+
+        Never later, however long an answer takes: the moment is waited for, not looked for afterwards.
+        """
+        rest = self._duration / 3
+        while self.holds():
+            await asyncio.sleep(min(rest, self._left()))
             try:
-                if await self._try() != self._identity:
-                    on_lost()
-                    return
-            except PortError as error:
-                log.warning("the Lease was not renewed: %s", error)
-            if not self.holds():
-                on_lost()
-                return
+                async with asyncio.timeout(self._left()):
+                    if await self._try() != self._identity:
+                        break
+                rest = self._duration / 3
+            except (PortError, TimeoutError) as error:
+                log.warning("the Lease was not renewed: %s", str(error) or "no answer in time")
+                rest = min(1.0, self._duration / 15)
+        on_lost()
 
     def holds(self) -> bool:
         """Whether nobody else can have taken it yet."""
-        return self.renewed is not None and self._clock.now() - self.renewed < timedelta(
-            seconds=self._duration * 0.8
-        )
+        return self._left() > 0
+
+    def _left(self) -> float:
+        """Seconds until someone else might have taken it."""
+        if self.renewed is None:
+            return 0.0
+        return self._duration * 0.8 - (self._clock.now() - self.renewed).total_seconds()
 
     async def release(self) -> None:
         """Give it back, so that the next one need not wait."""

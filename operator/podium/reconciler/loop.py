@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 
-from podium.ports import Conflict, Gone, Key, PortError
+from podium.ports import Conflict, Gone, Key, NotSent, PortError
 from podium.reconciler.queue import KeyedQueue
 
 log = logging.getLogger(__name__)
@@ -35,8 +35,10 @@ async def _work_for_ever(queue: KeyedQueue, reconcilers: Mapping[str, Reconcile]
         except Gone:
             queue.done(key)
         except PortError as error:
-            log.warning("%s: %s; trying again", key, error)
-            queue.done(key, failed=True)
+            # While a server is away its gate has said so, once.
+            level = logging.DEBUG if isinstance(error, NotSent) else logging.WARNING
+            log.log(level, "%s: %s; trying again", key, error)
+            queue.done(key, failed=True, rest=getattr(error, "after", 0.0))
         except asyncio.CancelledError:
             queue.done(key)
             raise

@@ -13,10 +13,10 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
-async def first(what: str, job: Callable[[], Awaitable[T]], stop: asyncio.Event) -> T:
-    """Something that must work once before anything else can; the API server may still be away."""
+async def first(what: str, job: Callable[[], Awaitable[T]], over: asyncio.Event) -> T | None:
+    """Something that must work once before anything else can; None if it is over before."""
     told = False
-    while True:
+    while not over.is_set():
         try:
             return await job()
         except PortError as error:
@@ -25,9 +25,8 @@ async def first(what: str, job: Callable[[], Awaitable[T]], stop: asyncio.Event)
                 told = True
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(1.0):
-                    await stop.wait()
-            if stop.is_set():
-                raise
+                    await over.wait()
+    return None
 
 
 async def every(interval: float, job: Callable[[], Awaitable[None]]) -> None:
@@ -38,25 +37,3 @@ async def every(interval: float, job: Callable[[], Awaitable[None]]) -> None:
             await job()
         except PortError as error:
             log.warning("%s: %s; trying again in %s s", job.__name__.strip("_"), error, interval)
-
-
-async def unless(stop: asyncio.Event, job: Awaitable[None]) -> None:
-    """Wait for the job or for the stop, whichever is first."""
-    working = asyncio.ensure_future(job)
-    stopping = asyncio.ensure_future(stop.wait())
-    await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
-    for task in (working, stopping):
-        task.cancel()
-    await asyncio.gather(working, stopping, return_exceptions=True)
-
-
-async def wait_for(stop: asyncio.Event) -> None:
-    """Until it is set."""
-    await stop.wait()
-
-
-async def end(tasks: list[asyncio.Task[None]]) -> None:
-    """Cancel them and wait until all have ended."""
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)

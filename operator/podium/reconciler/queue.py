@@ -81,13 +81,24 @@ class KeyedQueue:
                 async with asyncio.timeout(wait):
                     await self._changed.wait()
 
-    def done(self, key: Key, *, again_after: float | None = None, failed: bool = False) -> None:
-        """The work on a key has ended; a failure is repeated with growing, jittered delay."""
+    def hasten(self, within: float) -> None:
+        """What failed may work now: have it looked at in so many seconds, each at a moment of its own."""
+        for key in list(self._failures):
+            if key in self._due:
+                self.add(key, self._random.uniform(0.0, within))
+
+    def done(
+        self, key: Key, *, again_after: float | None = None, failed: bool = False, rest: float = 0.0
+    ) -> None:
+        """The work on a key has ended; a failure is repeated with growing, jittered delay.
+
+        `rest`: seconds that it is left alone at least, because a server asked for that.
+        """
         self._working.discard(key)
         if failed:
             failures = self._failures[key] = self._failures.get(key, 0) + 1
             backoff = min(_LONGEST_BACKOFF, _BASE_BACKOFF * 2 ** min(failures - 1, 10))
-            again_after = backoff * self._random.uniform(0.7, 1.3)
+            again_after = max(backoff * self._random.uniform(0.7, 1.3), rest * self._random.uniform(1.0, 1.5))
         else:
             self._failures.pop(key, None)
         if again_after is not None:

@@ -69,6 +69,8 @@ class RunCalls:
                 return replace(seen, lookup=tuple(found))
             case do.ReadRun(workflow_id):
                 return await self._read(seen, workflow_id)
+            case do.ReadStore():
+                return await self._read_store(seen)
             case do.ReadChildren(workflow_ids):
                 return await self._read_children(seen, workflow_ids)
             case do.ReadPollers():
@@ -85,6 +87,16 @@ class RunCalls:
         view = views[workflow_id]
         self._link.tracker.put(workflow_id, view)
         return replace(seen, conductor=view or "Absent", fresh=True)
+
+    async def _read_store(self, seen: Seen) -> Seen:
+        link = self._link
+        # What was seen of the run before counts no more: it is read again after the mark.
+        seen = replace(seen, store_fresh=True, fresh=False, lookup=None)
+        try:
+            link.store = await link.conductor.read_store(seen.policy.cluster_id)
+        except PortError as error:
+            return replace(seen, store=Unknown(str(error)))
+        return replace(seen, store=link.store)
 
     async def _read_children(self, seen: Seen, workflow_ids: tuple[str, ...]) -> Seen:
         read = seen.read_children | set(workflow_ids)

@@ -23,7 +23,7 @@ from podium.core.runs import (
     report_conditions,
 )
 from podium.ports import Clock, Cluster, Gone, Json, Key, Recorder, RunSeen
-from podium.reconciler.connections import Connections, Link, usable
+from podium.reconciler.connections import Connections, Link, hurried, usable
 from podium.reconciler.run_calls import RunCalls
 from podium.reconciler.store import Store
 
@@ -112,7 +112,7 @@ class RunReconciler:
             wanted = wanted or (run.deleting_since is not None and is_purged(seen))
             unseen = link if wanted or not is_finished(run) else None
             return replace(seen, conductor=unseen, definition=link, lookup=link, fresh=True)
-        seen = replace(seen, isolated=link.isolated)
+        seen = replace(seen, isolated=link.isolated, outage=link.conductor.outage, store=link.store)
         if not workflow_id:
             return seen
         link.tracker.watch(workflow_id, run.key)
@@ -199,7 +199,9 @@ class RunReconciler:
             case Report():
                 raise AssertionError("a report is not carried out")
             case _:
-                calls = RunCalls(usable(memory.link), self._clock, self._recorder, self._crash)
+                timeout, now = self._policy.deletion_timeout, self._clock.now()
+                link = hurried(usable(memory.link), run.deleting_since, timeout, now)
+                calls = RunCalls(link, self._clock, self._recorder, self._crash)
                 after = await calls.carry_out(seen, effect)
                 if after.outcome is not None and after.outcome.kind == "Started":
                     memory.started_id = after.outcome.workflow_id

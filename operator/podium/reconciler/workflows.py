@@ -19,11 +19,12 @@ from podium.ports import (
     Gone,
     Json,
     Key,
+    NotSent,
     PortError,
     Recorder,
     Refused,
 )
-from podium.reconciler.connections import Connections, Link, usable
+from podium.reconciler.connections import Connections, Link, hurried, usable
 from podium.reconciler.store import Store
 
 log = logging.getLogger(__name__)
@@ -64,6 +65,9 @@ class WorkflowReconciler:
             self._written.pop(key, None)
             return None
         link = self._connections.of_workflow(workflow)
+        if isinstance(link, Link):
+            timeout, now = self._policy.deletion_timeout, self._clock.now()
+            link = hurried(link, workflow.deleting_since, timeout, now)
         seen = await self._look(workflow, link)
         for _ in range(_MOST_EFFECTS):
             effect = decide_workflow(seen, self._clock.now())
@@ -92,6 +96,8 @@ class WorkflowReconciler:
         stamps: defaultdict[str, set[tuple[int, int]]] = defaultdict(set)
         try:
             listed = await link.conductor.list_definition_stamps()
+        except NotSent:
+            return []  # it is away, which was told
         except PortError as error:
             if str(error) != link.trouble:
                 log.warning("cannot look for altered definitions: %s", error)

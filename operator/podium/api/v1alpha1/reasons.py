@@ -21,6 +21,7 @@ Reason = Literal[
     "ActionDone",
     "ActionPending",
     "ActionRefused",
+    "ConductorLostData",
     "ConductorUnavailable",
     "Connected",
     "ConnectionNotFound",

@@ -11,6 +11,7 @@ from podium.core.effects import Note, Report, RunEffect, Unknown
 from podium.core.run_status import FAILURE_RUN, PHASES, describe_run, explain_end, latest_attempts
 from podium.core.runs.act import Acted, act, done, new_action, refused
 from podium.core.runs.approvals import answer_waiting, waiting_tasks
+from podium.core.runs.outage import judge_absence, sit_out
 from podium.core.runs.progress import find_stall, last_move
 from podium.core.runs.seen import LOOK_AGAIN, SETTLE, WAIT_FOR_CONDUCTOR, Seen, WorkflowFacts
 from podium.core.runs.words import (
@@ -37,6 +38,8 @@ def follow(seen: Seen, now: datetime) -> RunEffect:
     status = base_status(run) | {"conductor": conductor}
     workflow_id: str = conductor["workflowId"]
     finished = run.status.get("phase") in FINISHED
+    if (report := sit_out(seen, now)) is not None:
+        return report
     match seen.conductor:
         case None:
             if finished:
@@ -66,9 +69,16 @@ def follow(seen: Seen, now: datetime) -> RunEffect:
         case "Absent":
             if not seen.fresh:
                 return do.ReadRun(workflow_id)
-            return _begin_anew(seen, now) or _vanished(seen, now, status)
+            return _begin_anew(seen, now) or _judge(seen, now, conductor) or _vanished(seen, now, status)
         case RunSeen() as view:
             return _follow_seen(seen, now, status, view)
+
+
+def _judge(seen: Seen, now: datetime, conductor: Json) -> RunEffect | None:
+    """What the absence of a run means that had not ended, unless it was removed."""
+    if seen.run.status.get("phase") in FINISHED:
+        return None
+    return judge_absence(seen, now, dict(seen.run.status) | {"conductor": conductor})
 
 
 def _at_rest(seen: Seen, now: datetime, conductor: Json) -> RunEffect:

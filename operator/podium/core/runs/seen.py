@@ -8,10 +8,12 @@ from typing import Literal
 from podium.core.effects import Relative, Unknown
 from podium.core.objects import WorkflowRun
 from podium.core.runs.shape import Shape
-from podium.ports import Json, Polled, RunSeen
+from podium.ports import Json, Outage, Polled, RunSeen
 
 LOOK_AGAIN = timedelta(seconds=1)
 WAIT_FOR_CONDUCTOR = timedelta(seconds=5)
+# Runs that go on are told of an outage that lasts longer.
+TOLD_AFTER = timedelta(seconds=15)
 # The first task is usually polled within this time: its state shares the write that records the start.
 SETTLE = timedelta(milliseconds=250)
 
@@ -64,7 +66,7 @@ class Policy:
 
     cluster_id: str
     unknown_start_wait: timedelta = timedelta(seconds=90)
-    deletion_timeout: timedelta = timedelta(seconds=120)
+    deletion_timeout: timedelta = timedelta(seconds=60)
     progress_deadline: timedelta = timedelta(minutes=10)
 
 
@@ -85,6 +87,12 @@ class Seen:
     """`conductor` was read in this pass."""
     done: frozenset[str] = frozenset()
     """Names of effects carried out in this pass, so that none is asked for twice."""
+    outage: Outage | None = None
+    """Since when Conductor is away, if it is."""
+    store: str | Unknown | None = ""
+    """What marks Conductor's database, as far as that was read; "": it is not marked."""
+    store_fresh: bool = False
+    """`store` was read in this pass, and what is looked at now was read after it."""
     isolated: bool = True
     """Whether its tasks go to the domain of its namespace: its Conductor's setting."""
     acted: ActionOutcome | None = None

@@ -8,6 +8,7 @@ from podium.core import effects as do
 from podium.core.durations import format_precise_time, parse_duration, parse_time
 from podium.core.effects import Note, Report, RunEffect, Unknown
 from podium.core.run_input import InvalidInput, resolve_input
+from podium.core.runs.outage import judge_absence
 from podium.core.runs.seen import (
     LOOK_AGAIN,
     SETTLE,
@@ -15,6 +16,7 @@ from podium.core.runs.seen import (
     DefinitionFacts,
     Seen,
     StartOutcome,
+    WorkflowFacts,
 )
 from podium.core.runs.words import (
     active_words,
@@ -55,7 +57,7 @@ def begin(seen: Seen, now: datetime) -> RunEffect:
         case Unknown(error, reason):
             return wait(seen, now, reason, error, again=WAIT_FOR_CONDUCTOR)
         case "Absent":
-            return _without_version(seen, now, workflow.conductor_name, version)
+            return _without_version(seen, now, workflow, version)
         case DefinitionFacts() as definition:
             try:
                 _resolve(run.spec, definition)
@@ -82,18 +84,25 @@ def _blocked(seen: Seen, now: datetime) -> Report | None:
     return None
 
 
-def _without_version(seen: Seen, now: datetime, name: str, version: int) -> Report:
+def _without_version(seen: Seen, now: datetime, workflow: WorkflowFacts, version: int) -> Report:
     spec = seen.run.spec
     assert spec is not None
-    if spec.version:
-        message = f"spec.version: {name} has no version {version} in Conductor"
+    if spec.version and version != workflow.version:
+        message = f"spec.version: {workflow.conductor_name} has no version {version} in Conductor"
         return finish_unstarted(seen, now, "Failed", "VersionNotFound", message)
     return wait(seen, now, "WorkflowNotReady", f"version {version} is being restored", again=LOOK_AGAIN)
 
 
 def _intend(
     seen: Seen, now: datetime, name: str, version: int, connection: str | None, attempt: int
-) -> do.WriteIntent:
+) -> RunEffect:
+    if seen.store is None:
+        return do.ReadStore()
+    if isinstance(seen.store, Unknown):
+        error, reason = seen.store.error, seen.store.reason
+        if attempt == 1:
+            return wait(seen, now, reason, error, again=WAIT_FOR_CONDUCTOR)
+        return starting(seen, reason, error, again=WAIT_FOR_CONDUCTOR)
     status = base_status(seen.run)
     status["phase"] = "Starting"
     status["conductor"] = {
@@ -103,6 +112,7 @@ def _intend(
         "correlationId": f"{seen.policy.cluster_id}.{seen.run.uid}",
         "attempt": attempt,
         "requestedAt": format_precise_time(now),
+        **({"store": seen.store} if seen.store else {}),
     }
     words = active_words("Starting", f"starting {name} version {version}")
     return do.WriteIntent(report_conditions(seen, Report(status, words), now))
@@ -148,6 +158,9 @@ def continue_start(seen: Seen, now: datetime) -> RunEffect:
         )
     if run.spec and run.spec.desired_state == "Terminated":
         return finish_unstarted(seen, now, "Terminated", "Terminated", "terminated before it was started")
+    # One that got through into a database that is gone may come back with it: no second one then.
+    if (judged := judge_absence(seen, now, dict(run.status))) is not None:
+        return judged
     return _intend(
         seen,
         now,

@@ -1,0 +1,100 @@
+"""What the watch tells: into the store, and into the queue what has to be looked at because of it."""
+
+import logging
+from collections.abc import Callable
+
+from podium.core.objects import (
+    WorkflowRun,
+    is_finished,
+    project_connection,
+    project_workflow,
+    project_workflow_run,
+)
+from podium.ports import Json, Key
+from podium.reconciler.echoes import Echoes
+from podium.reconciler.retention import GATHER, retention_key
+from podium.reconciler.store import Store
+
+log = logging.getLogger(__name__)
+
+
+class Intake:
+    """Takes in objects, and their ends."""
+
+    def __init__(self, store: Store, echoes: Echoes, add: Callable[[Key, float], None]) -> None:
+        """`add(key, seconds)`: have it looked at by then."""
+        self._store = store
+        self._echoes = echoes
+        self._add = add
+        self._uids: dict[str, Key] = {}
+
+    def on_object(self, key: Key, body: Json) -> None:
+        """An object as it is now."""
+        self._echoes.heard(key, body["metadata"]["resourceVersion"])
+        match key.kind:
+            case "Workflow":
+                before = self._store.workflows.get(key)
+                seen = project_workflow(body)
+                if self._store.put_workflow(seen):
+                    changed = before is None or before.generation != seen.generation
+                    if changed or seen.deleting_since is not None or not seen.status:
+                        self.wake(key)
+                        self._add(retention_key(key.namespace, key.name), GATHER)
+                    if before is None or before.status != seen.status or changed:
+                        self._wake_pending_runs(key)
+            case "ConductorConnection":
+                if self._store.put_connection(project_connection(body)):
+                    self._add(key, 0.0)
+            case _:
+                run = project_workflow_run(body)
+                if self._store.put_run(run):
+                    self._uids[run.uid] = key
+                    self._add(key, 0.0)
+                    self.retally(run)
+
+    def on_gone(self, key: Key) -> None:
+        """There is no such object any more."""
+        self._echoes.gone(key)
+        match key.kind:
+            case "Workflow":
+                self._store.remove_workflow(key)
+            case "ConductorConnection":
+                self._store.remove_connection(key)
+            case _:
+                run = self._store.runs.get(key)
+                self._store.remove_run(key)
+                if run is not None:
+                    self._uids.pop(run.uid, None)
+                    self.retally(run)
+        self._add(key, 0.0)
+
+    def on_stranger(self, workflow_id: str, uid: str) -> None:
+        """A run that nobody watches moved: one of ours whose start was not recorded, perhaps."""
+        if key := self._uids.get(uid):
+            log.debug("%s moved, which %s does not know", workflow_id, key)
+            self._add(key, 0.0)
+
+    def on_list(self) -> None:
+        """Everything was listed: the store is what there is."""
+        self._uids = {run.uid: key for key, run in self._store.runs.items()}
+
+    def wake(self, key: Key) -> None:
+        """Have an object looked at; a Workflow with its schedules."""
+        self._add(key, 0.0)
+        if key.kind == "Workflow":
+            self._add(Key("Schedules", key.namespace, key.name), 0.0)
+
+    def retally(self, run: WorkflowRun) -> None:
+        """Have the runs counted in the Workflow's status; many runs share one write."""
+        if run.spec is None:
+            return
+        if run.schedule:
+            self._add(Key("Schedules", run.key.namespace, run.spec.workflow), 0.0)
+        self._add(Key("Workflow", run.key.namespace, run.spec.workflow), 1.0)
+        if is_finished(run):
+            self._add(retention_key(run.key.namespace, run.spec.workflow), GATHER)
+
+    def _wake_pending_runs(self, key: Key) -> None:
+        for run in self._store.runs_of(key.namespace, key.name):
+            if run.status.get("phase") in (None, "Pending"):
+                self._add(run.key, 0.0)
