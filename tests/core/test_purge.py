@@ -34,7 +34,7 @@ def deleted(*, ago: float = 1, phase: str = "Succeeded", started: bool = True, *
         "spec": {"workflow": "video", "deletionPolicy": "Purge", **spec},
         "status": {"phase": phase, "conductor": conductor},
     }
-    return Seen(project_workflow_run(body), None, Policy("c"))
+    return Seen(project_workflow_run(body), None, Policy("c", deletion_timeout=timedelta(seconds=120)))
 
 
 def at(ago: float) -> str:

@@ -14,7 +14,8 @@ from datetime import UTC, datetime
 from typing import cast
 from urllib.parse import quote
 
-from podium.adapters.conductor_http import LONGEST_WORDS, ConductorHttp, raise_for, raise_for_once
+from podium.adapters.conductor_answers import LONGEST_WORDS, raise_for, raise_for_once
+from podium.adapters.conductor_http import ConductorHttp
 from podium.adapters.conductor_json import making_sense, parse_run
 from podium.ports import (
     Conflict,
