@@ -2,11 +2,14 @@
 
 import json
 import logging
+import re
 import sys
 from datetime import UTC, datetime
 
 from podium import app
 from podium.settings import Settings, SettingsError
+
+_AGAIN = re.compile(r"Request attempt #(?!1\b)")
 
 
 class _JsonFormatter(logging.Formatter):
@@ -22,6 +25,11 @@ class _JsonFormatter(logging.Formatter):
         return json.dumps(line, ensure_ascii=False)
 
 
+def _is_news(record: logging.LogRecord) -> bool:
+    """kopf tells of every try; in an outage it tries every few seconds, on every watch."""
+    return not _AGAIN.match(record.getMessage())
+
+
 def main() -> int:
     """Read the settings, set up the log, run; the exit code."""
     try:
@@ -35,6 +43,7 @@ def main() -> int:
         if settings.log_format == "json"
         else logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
     )
+    handler.addFilter(_is_news)
     logging.basicConfig(level=settings.log_level, handlers=[handler])
     # kopf tells of each event it sees; what matters of them is told by ourselves.
     logging.getLogger("kopf").setLevel(max(logging.WARNING, logging.getLevelName(settings.log_level)))

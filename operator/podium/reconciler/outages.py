@@ -67,7 +67,7 @@ class Outages:
                 lasts = (self._clock.now() - outage.since).total_seconds()
                 if not told and lasts >= TOLD_AFTER.total_seconds():
                     told = True
-                    self._spread(self._active_runs(link))
+                    self._spread([*self._workflows(link), *self._active_runs(link)])
             elif away:
                 told, marked = False, float("-inf")
                 self._spread(self._waiting(link))
