@@ -50,6 +50,9 @@ moments = st.sets(st.integers(0, 400), max_size=40)
 class World:
     """A Workflow with schedules, an operator that can be killed, and runs that end after a while."""
 
+    longest_wait = 86_400.0
+    """Seconds: longer than the operator's own, so that days pass quickly."""
+
     def __init__(
         self,
         schedules: list[Json],
@@ -111,6 +114,7 @@ class World:
             self.recorder,
             self.store,
             take_in=self._take_in,
+            longest_wait=self.longest_wait,
             crash=self._crash,
         )
         self.watch()
@@ -371,6 +375,13 @@ def test_a_run_that_is_refused_is_tried_again_and_stops_no_other_schedule() -> N
     world.clock.advance(30.0)
     world.step()
     assert sorted(run.schedule for run in world.runs) == ["a", "b"]
+
+
+def test_a_machine_that_slept_looks_at_the_time_within_a_minute() -> None:
+    world = World([schedule(cron="0 0 1 1 *")], at=NOON)
+    world.longest_wait = 60.0
+    world.restart()
+    assert world.step() == 60.0
 
 
 def test_what_is_late_and_how_late_is_measured() -> None:

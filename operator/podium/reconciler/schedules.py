@@ -33,9 +33,13 @@ class ScheduleReconciler:
         store: Store,
         *,
         take_in: Callable[[Key, Json], None],
+        longest_wait: float = 60.0,
         crash: Callable[[str], None] = lambda _: None,
     ) -> None:
         """`take_in(key, object)`: what an answer shows, as if the watch had told it.
+
+        `longest_wait`: seconds after which the time is looked at again, whatever comes next: the queue's
+        timers stand still while a machine sleeps, and do not see that its clock was set.
 
         `crash(point)`: called at every boundary of an effect; tests throw there.
         """
@@ -44,6 +48,7 @@ class ScheduleReconciler:
         self._recorder = recorder
         self._store = store
         self._take_in = take_in
+        self._longest_wait = longest_wait
         self._crash = crash
         self._uncertain: set[Key] = set()
         """Runs whose making was not answered."""
@@ -61,7 +66,8 @@ class ScheduleReconciler:
         for _ in range(_MOST_EFFECTS):
             effect = decide_schedules(seen, self._clock.now())
             if isinstance(effect, Report):
-                return effect.requeue_after.total_seconds() if effect.requeue_after is not None else None
+                rest = effect.requeue_after
+                return min(rest.total_seconds(), self._longest_wait) if rest is not None else None
             self._crash(f"before {type(effect).__name__}")
             seen = await self._carry_out(seen, effect)
             self._crash(f"after {type(effect).__name__}")
