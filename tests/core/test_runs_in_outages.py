@@ -159,7 +159,7 @@ class World:
         self.store, self.tracker = Store(), FakeTracker(self.conductor)
         self.reconciler = RunReconciler(
             self.cluster,
-            Connections(Link(self.conductor, self.tracker)),  # type: ignore[arg-type]
+            Connections(Link(self.conductor, self.tracker), self.store),  # type: ignore[arg-type]
             self.clock,
             FakeRecorder(),
             self.store,
