@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from podium.ports import Key, Moved, RetryLater, RunSeen
+from podium.ports import Key, Moved, RetryLater, RunSeen, TaskSeen
 from podium.reconciler.tracker import RunTracker
 from support.eventually import eventually
 from support.fakes import FakeClock, FakeConductor
@@ -173,3 +173,24 @@ async def test_nothing_left_to_read_is_no_end(followed: Followed) -> None:
     await eventually(lambda: asyncio.sleep(0, reading._work.is_set()), lambda is_set: not is_set, within=5)
     followed.add("next")
     await followed.until_woken(1)
+
+
+async def test_a_big_run_has_its_rest_but_its_end_and_others_have_not_to_wait_for_it(
+    followed: Followed,
+) -> None:
+    followed.add("big", "small")
+    await followed.until_woken(2)
+    tasks = tuple(TaskSeen(f"t{n}", "t", "SCHEDULED") for n in range(3_000))
+    followed.conductor.runs["big"] = replace(followed.conductor.runs["big"], tasks=tasks)
+    followed.tracker.notice("big", ended=False)
+    await followed.until_woken(3)
+    followed.conductor.reads.clear()
+    followed.tracker.notice("big", ended=False)  # rests for ten seconds now
+    followed.conductor.set_state("small", "PAUSED")
+    followed.tracker.notice("small", ended=False)
+    await followed.until_woken(4)
+    assert followed.conductor.reads == [("small",)]
+    followed.conductor.set_state("big", "COMPLETED")
+    followed.tracker.notice("big", ended=True)
+    await followed.until_woken(5)
+    assert followed.conductor.reads == [("small",), ("big",)]

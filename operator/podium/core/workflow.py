@@ -12,13 +12,11 @@ from podium.api.v1alpha1 import FINALIZER
 from podium.core import effects as do
 from podium.core.conditions import Word, json_bytes, ready, reconciling, shorten, stalled, write_conditions
 from podium.core.definitions import (
+    Checked,
     Compiled,
     Finding,
-    InvalidWorkflow,
     Rules,
-    compile_workflow,
     hash_definition,
-    lint_workflow,
     same_definition,
 )
 from podium.core.effects import Note, Report, Unknown, WorkflowEffect
@@ -65,6 +63,8 @@ class Seen:
     registered_types: frozenset[str] | Unknown
     pollers: tuple[Polled, ...] | Unknown
     runs: RunTally
+    checked: Checked | None = None
+    """What its spec becomes; None only if that cannot be read."""
     done: frozenset[str] = frozenset()
     failure: str = ""
     """Why the last effect could not be carried out (it may work later)."""
@@ -80,11 +80,9 @@ def decide_workflow(seen: Seen, now: datetime) -> WorkflowEffect:
     spec = workflow.spec
     if spec is None:
         return _report(seen, stalled("InvalidSpec", workflow.spec_error))
-    namespace, name = workflow.key.namespace, workflow.key.name
-    try:
-        compiled = compile_workflow(spec, namespace=namespace, name=name, rules=seen.policy.rules)
-    except InvalidWorkflow as invalid:
-        return _report(seen, stalled("InvalidDefinition", _tell(invalid.findings)))
+    assert seen.checked is not None
+    if (compiled := seen.checked.compiled) is None:
+        return _report(seen, stalled("InvalidDefinition", _tell(seen.checked.findings)))
     if seen.refusal:
         return _report(seen, stalled("RefusedByConductor", seen.refusal))
     if seen.failure:
@@ -312,14 +310,9 @@ def _is_news(seen: Seen, word: Word) -> bool:
 
 
 def _warnings(seen: Seen) -> list[str]:
-    assert seen.workflow.spec is not None
-    found = lint_workflow(
-        seen.workflow.spec,
-        namespace=seen.workflow.key.namespace,
-        name=seen.workflow.key.name,
-        rules=seen.policy.rules,
-    )
-    texts = [shorten(f"{item.path}: {item.message}") for item in found if item.level == "warning"]
+    assert seen.checked is not None
+    found = [item for item in seen.checked.findings if item.level == "warning"]
+    texts = [shorten(f"{item.path}: {item.message}") for item in found]
     if len(texts) > _MOST_WARNINGS:
         left = len(texts) - _MOST_WARNINGS + 1
         texts = [*texts[: _MOST_WARNINGS - 1], f"and {left} more: podium lint shows them"]

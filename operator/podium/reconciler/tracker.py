@@ -4,6 +4,7 @@ No request per run: what moved is found by two searches over the time of change,
 """
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Iterable
 
@@ -16,7 +17,9 @@ _READ_AT_ONCE = 50
 _GATHER = 0.03
 # A big run's answer is megabytes: it is not read more often than this, but for its end.
 _BIG_RUN_TASKS = 200
-_BIG_RUN_REST = 1.0
+# Seconds of rest for each task: a second at 200 tasks, ten at 2,000, and no longer.
+_REST_PER_TASK = 0.005
+_LONGEST_REST = 10.0
 # The server's index may be behind its clock, and changes may carry the same millisecond.
 _OVERLAP_MS = 5_000
 _END_TRIES = 5
@@ -42,6 +45,7 @@ class RunTracker:
         self._views: dict[str, RunSeen] = {}
         self._absent: set[str] = set()
         self._stale: dict[str, float] = {}
+        self._resting: dict[str, float] = {}
         self._ending: dict[str, int] = {}
         self._swept: dict[tuple[str, int], None] = {}
         self._watermark_ms = 0
@@ -62,6 +66,7 @@ class RunTracker:
         self._views.pop(workflow_id, None)
         self._absent.discard(workflow_id)
         self._stale.pop(workflow_id, None)
+        self._resting.pop(workflow_id, None)
 
     def forget_key(self, key: Key) -> None:
         """The object is gone from the cluster."""
@@ -92,9 +97,11 @@ class RunTracker:
             self._views[workflow_id] = view
 
     def refresh(self, workflow_id: str) -> None:
-        """Its view is old: read it with the next bulk read."""
-        now = asyncio.get_running_loop().time()
-        self._stale.setdefault(workflow_id, now)
+        """Its view is old: read it with the next bulk read. A big run has its rest first, but for its end."""
+        due = asyncio.get_running_loop().time()
+        if workflow_id not in self._ending:
+            due = max(due, self._resting.get(workflow_id, due))
+        self._stale[workflow_id] = min(due, self._stale.get(workflow_id, due))
         self._work.set()
 
     def notice(self, workflow_id: str, *, ended: bool) -> None:
@@ -104,11 +111,6 @@ class RunTracker:
             return
         if ended:
             self._ending[workflow_id] = _END_TRIES
-        elif self._is_big(workflow_id):
-            now = asyncio.get_running_loop().time()
-            self._stale.setdefault(workflow_id, now + _BIG_RUN_REST)
-            self._work.set()
-            return
         self.refresh(workflow_id)
 
     async def run(self) -> None:
@@ -164,7 +166,11 @@ class RunTracker:
             now = loop.time()
             due = [workflow_id for workflow_id, at in self._stale.items() if at <= now][:_READ_AT_ONCE]
             if not due:
-                await asyncio.sleep(min(0.1, max(0.01, min(self._stale.values()) - now)))
+                self._work.clear()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(max(0.01, min(self._stale.values()) - now)):
+                        await self._work.wait()
+                        await asyncio.sleep(_GATHER)
                 continue
             for workflow_id in due:
                 del self._stale[workflow_id]
@@ -189,11 +195,9 @@ class RunTracker:
                 # The notice of the end was quicker than the store: look again at once.
                 self._ending[workflow_id] = tries - 1
                 self._stale.setdefault(workflow_id, now + 0.05)
+            if view is not None and len(view.tasks) > _BIG_RUN_TASKS:
+                self._resting[workflow_id] = now + min(_LONGEST_REST, _REST_PER_TASK * len(view.tasks))
             before = self.view(workflow_id)
             self.put(workflow_id, view)
             if before != self.view(workflow_id):
                 self._wake(key)
-
-    def _is_big(self, workflow_id: str) -> bool:
-        view = self._views.get(workflow_id)
-        return view is not None and len(view.tasks) > _BIG_RUN_TASKS

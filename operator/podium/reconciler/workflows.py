@@ -2,13 +2,13 @@
 
 import asyncio
 import logging
-from collections import defaultdict
+from collections import OrderedDict, defaultdict
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 
 from podium.core import effects as do
-from podium.core.definitions import Isolation, conductor_name
+from podium.core.definitions import Checked, Isolation, Rules, check_workflow, conductor_name
 from podium.core.effects import DefinitionEffect, Report, Unknown, WorkflowEffect
 from podium.core.objects import Workflow, project_workflow
 from podium.core.schedules import without_schedules
@@ -30,6 +30,7 @@ from podium.reconciler.store import Store
 log = logging.getLogger(__name__)
 
 _MOST_EFFECTS = 600
+_MOST_COMPILED = 64
 
 
 class WorkflowReconciler:
@@ -57,6 +58,7 @@ class WorkflowReconciler:
         self._wake = wake
         self._status_interval = status_interval
         self._written: dict[Key, datetime] = {}
+        self._compiled: OrderedDict[tuple[str, int, Rules], Checked] = OrderedDict()
 
     async def reconcile(self, key: Key) -> float | None:
         """One pass; seconds until the next one is wanted, if any. Raises PortError to be tried again."""
@@ -140,7 +142,9 @@ class WorkflowReconciler:
         tally = self._store.tally(workflow.key.namespace, workflow.key.name)
         if isinstance(link, Unknown):
             # How strict its Conductor is cannot be known: only what is wrong everywhere is told.
-            return Seen(workflow, self._policy_of("Shared"), link, link, link, tally)
+            policy = self._policy_of("Shared")
+            return Seen(workflow, policy, link, link, link, tally, self._check(workflow, policy))
+        policy = self._policy_of(link.isolation)
         definitions: tuple[Json, ...] | Unknown = ()
         registered: frozenset[str] | Unknown = frozenset()
         known_name = (workflow.status.get("conductor") or {}).get("name")
@@ -163,12 +167,26 @@ class WorkflowReconciler:
                 definitions = registered = Unknown(str(error))
         return Seen(
             workflow=workflow,
-            policy=self._policy_of(link.isolation),
+            policy=policy,
             definitions=definitions,
             registered_types=registered,
             pollers=await link.read_pollers(self._clock.now()),
             runs=tally,
+            checked=self._check(workflow, policy),
         )
+
+    def _check(self, workflow: Workflow, policy: Policy) -> Checked | None:
+        """Compiled and linted once for each generation: a big one takes half a second."""
+        if workflow.spec is None:
+            return None
+        mark = (workflow.uid, workflow.generation, policy.rules)
+        checked = self._compiled.pop(mark, None) or check_workflow(
+            workflow.spec, namespace=workflow.key.namespace, name=workflow.key.name, rules=policy.rules
+        )
+        self._compiled[mark] = checked
+        while len(self._compiled) > _MOST_COMPILED:
+            self._compiled.popitem(last=False)
+        return checked
 
     def _policy_of(self, isolation: Isolation) -> Policy:
         return replace(self._policy, rules=replace(self._policy.rules, isolation=isolation))

@@ -3,14 +3,22 @@
 from podium.core.definitions.findings import Finding, InvalidWorkflow, nearest
 from podium.core.definitions.names import Isolation, Rules, conductor_name
 from podium.core.definitions.revision import hash_definition, same_definition
-from podium.core.definitions.workflow import Compiled, compile_workflow, lint_workflow
+from podium.core.definitions.workflow import (
+    Checked,
+    Compiled,
+    check_workflow,
+    compile_workflow,
+    lint_workflow,
+)
 
 __all__ = [
+    "Checked",
     "Compiled",
     "Finding",
     "InvalidWorkflow",
     "Isolation",
     "Rules",
+    "check_workflow",
     "compile_workflow",
     "conductor_name",
     "hash_definition",

@@ -46,26 +46,40 @@ class Compiled:
     """TaskDefs to register, each only if there is none of its name."""
 
 
+@dataclass(frozen=True)
+class Checked:
+    """What a spec becomes (None if lint finds an error), and what lint says of it."""
+
+    compiled: Compiled | None
+    findings: tuple[Finding, ...]
+
+
+def check_workflow(spec: WorkflowSpec, *, namespace: str, name: str, rules: Rules | None = None) -> Checked:
+    """Compile and lint in one go. Half a second for 3,000 tasks: keep what comes of it."""
+    report = Report()
+    compiled = _build(spec, namespace, name, rules or Rules(), report)
+    if report.failed:
+        compiled = None
+    # Not a part of the definition: a schedule that means nothing does not keep it from being registered.
+    check_schedules(spec, report)
+    return Checked(compiled, tuple(report.findings()))
+
+
 def lint_workflow(
     spec: WorkflowSpec, *, namespace: str, name: str, rules: Rules | None = None
 ) -> list[Finding]:
     """What is wrong (errors first) or doubtful about a spec, in the order of the manifest."""
-    report = Report()
-    _build(spec, namespace, name, rules or Rules(), report)
-    # Not a part of the definition: a schedule that means nothing does not keep it from being registered.
-    check_schedules(spec, report)
-    return report.findings()
+    return list(check_workflow(spec, namespace=namespace, name=name, rules=rules).findings)
 
 
 def compile_workflow(
     spec: WorkflowSpec, *, namespace: str, name: str, rules: Rules | None = None
 ) -> Compiled:
     """The definition of a spec. Raises InvalidWorkflow if lint finds an error."""
-    report = Report()
-    compiled = _build(spec, namespace, name, rules or Rules(), report)
-    if report.failed or compiled is None:
-        raise InvalidWorkflow(report.findings())
-    return compiled
+    checked = check_workflow(spec, namespace=namespace, name=name, rules=rules)
+    if checked.compiled is None:
+        raise InvalidWorkflow(list(checked.findings))
+    return checked.compiled
 
 
 def _build(spec: WorkflowSpec, namespace: str, name: str, rules: Rules, report: Report) -> Compiled | None:
