@@ -16,9 +16,11 @@ async def test_kopf_is_begun_again_when_it_ends_and_when_it_is_deaf(monkeypatch:
 
     async def operator(*, stop_flag: Any, **_: Any) -> None:
         begun.append(stop_flag)
+        waiting = asyncio.create_task(asyncio.to_thread(stop_flag.wait))
         if len(begun) < 4:
+            await asyncio.sleep(0.05)
             raise RuntimeError("out of credentials")
-        await asyncio.to_thread(stop_flag.wait)
+        await waiting
 
     monkeypatch.setattr(watching.kopf, "operator", operator)
     restarts: list[int] = []

@@ -123,7 +123,7 @@ class OutageProxy:
         headers = {name: text for name, text in request.headers.items() if name.lower() not in _SKIPPED}
         try:
             async with self._session.request(
-                request.method, self._target + request.raw_path, data=body, headers=headers
+                request.method, self._target + request.raw_path, data=body or None, headers=headers
             ) as answer:
                 told = {name: text for name, text in answer.headers.items() if name.lower() not in _SKIPPED}
                 response = web.StreamResponse(status=answer.status, headers=told)
@@ -135,8 +135,8 @@ class OutageProxy:
                     if self._epoch != epoch:
                         break
                     await response.write(chunk)
-        except aiohttp.ClientConnectorError:
-            return _abort(request)
+        except (aiohttp.ClientConnectionError, ConnectionError):
+            return _abort(request)  # one of the two sides is gone
         if self._epoch != epoch:
             await asyncio.Event().wait()
         await response.write_eof()

@@ -28,6 +28,8 @@ _FEW = 2
 # So long nothing at all may be heard while something waits for an answer; then it is probed.
 _QUIET = 5.0
 _LOOK = 0.5
+# A server that is back answers within this time what it took before; else the connection is dead.
+_GRACE = 3.0
 
 
 class Gate:
@@ -41,8 +43,8 @@ class Gate:
         self._turns = asyncio.Semaphore(at_once)
         self._few = asyncio.Semaphore(_FEW)
         self._breaker = Breaker()
-        self._flying: dict[asyncio.Timeout, float] = {}
-        self._patient: dict[object, float] = {}
+        self._flying: dict[asyncio.Timeout, tuple[float, bool]] = {}
+        """Requests under way: since when, and whether they are patient."""
         self._heard = self._not_before = 0.0
         self.passed = 0
         """Requests that passed so far, probes included."""
@@ -69,7 +71,8 @@ class Gate:
         """One request. Raises NotSent if the server is away.
 
         When it goes away meanwhile, the request is given up with TimeoutError: nothing better will
-        come. A `patient` one is not: whether it was carried out matters too much.
+        come. A `patient` one is not, as whether it was carried out matters too much: only when the
+        server is back, and still does not answer it, its connection must be dead.
         """
         self._refuse_if_away()
         async with self._turns, contextlib.AsyncExitStack() as few:
@@ -78,16 +81,8 @@ class Gate:
             self._refuse_if_away()
             self.passed += 1
             now = asyncio.get_running_loop().time()
-            if patient:
-                mark = object()
-                self._patient[mark] = now
-                try:
-                    yield
-                finally:
-                    del self._patient[mark]
-                return
             async with asyncio.timeout(None) as limit:
-                self._flying[limit] = now
+                self._flying[limit] = (now, patient)
                 try:
                     yield
                 finally:
@@ -115,16 +110,18 @@ class Gate:
         if self._breaker.state == "Open":
             if before.state == "Closed" and self.outage is not None:
                 log.warning("%s; only probes are sent until it answers", self.outage.message)
-            for limit in self._flying:
-                with contextlib.suppress(RuntimeError):  # it is on its way out already
-                    limit.reschedule(asyncio.get_running_loop().time())
+            self._give_up(patient=False, after=0.0)
         elif self._breaker.state == "Closed" and before.since is not None:
             gone = (datetime.now(UTC) - before.since).total_seconds()
             log.info("%s answers again after %.1f s", self._what, gone)
+            self._give_up(patient=True, after=_GRACE)
 
-    async def moved(self) -> None:
-        """Wait until the state of the gate changes."""
-        await self._moved.wait()
+    def _give_up(self, *, patient: bool, after: float) -> None:
+        now = asyncio.get_running_loop().time()
+        for limit, (_, is_patient) in self._flying.items():
+            if is_patient == patient:
+                with contextlib.suppress(RuntimeError):  # it is on its way out already
+                    limit.reschedule(now + after)
 
     def _refuse_if_away(self) -> None:
         if self._breaker.state == "Open" and self.outage is not None:
@@ -153,7 +150,7 @@ class Gate:
                 await self._moved.wait()
 
     def _is_too_quiet(self) -> bool:
-        waiting = [*self._flying.values(), *self._patient.values()]
-        if not waiting:
+        if not self._flying:
             return False
-        return asyncio.get_running_loop().time() - max(self._heard, min(waiting)) > _QUIET
+        oldest = min(since for since, _ in self._flying.values())
+        return asyncio.get_running_loop().time() - max(self._heard, oldest) > _QUIET

@@ -74,17 +74,22 @@ async def _watch_once(
     )
     ended: asyncio.Future[BaseException] = loop.create_future()
 
+    async def operate() -> None:
+        try:
+            await kopf.operator(
+                registry=registry,
+                standalone=True,
+                clusterwide=not namespaces,
+                namespaces=list(namespaces),
+                stop_flag=stop,
+            )
+        finally:
+            # kopf waits for the flag in a thread of its loop, which would not end before it is set.
+            stop.set()
+
     def run() -> None:
         try:
-            asyncio.run(
-                kopf.operator(
-                    registry=registry,
-                    standalone=True,
-                    clusterwide=not namespaces,
-                    namespaces=list(namespaces),
-                    stop_flag=stop,
-                )
-            )
+            asyncio.run(operate())
             error: BaseException = RuntimeError("it ended by itself")
         except BaseException as raised:  # noqa: BLE001 - whatever ends it must be known outside
             error = raised
