@@ -16,8 +16,8 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-async def http(conductor: Conductor) -> AsyncIterator[HttpConductor]:
-    async with HttpConductor(conductor.url) as client:
+async def http(server: Conductor) -> AsyncIterator[HttpConductor]:
+    async with HttpConductor(server.url) as client:
         yield client
 
 

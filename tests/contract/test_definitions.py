@@ -94,18 +94,32 @@ class Client:
                 await self.complete(task, status, output)
 
 
-@pytest.fixture
-def on(conductor: Conductor) -> Callable[[Callable[[Client], Awaitable[None]]], None]:
+Teller = Callable[[Callable[[Client], Awaitable[None]]], None]
+
+
+def teller(server: Conductor) -> Teller:
     """Runs a story against the server, in a loop of its own (hypothesis tells many)."""
 
     def run(story: Callable[[Client], Awaitable[None]]) -> None:
         async def tell() -> None:
             async with aiohttp.ClientSession() as session:
-                await story(Client(session, conductor.url))
+                await story(Client(session, server.url))
 
         asyncio.run(tell())
 
     return run
+
+
+@pytest.fixture
+def on(conductor: Conductor) -> Teller:
+    """A story on SQLite: for what no store can change, as which graphs are accepted."""
+    return teller(conductor)
+
+
+@pytest.fixture
+def on_each(server: Conductor) -> Teller:
+    """A story on each store in turn."""
+    return teller(server)
 
 
 def compiled(task_type: str = "exp.task", **parts: Any) -> Compiled:
@@ -173,7 +187,7 @@ def test_graphs_run_in_the_order_of_their_dependencies(on: Any, nodes: list[Json
     on(story)
 
 
-def test_a_dependency_that_fails_once_never_kills_the_run(on: Any) -> None:
+def test_a_dependency_that_fails_once_never_kills_the_run(on_each: Any) -> None:
     """Conductor's JOIN race: seen in 1 of 12 runs of a plain fork, never with markers."""
     nodes = [
         node("a"),
@@ -201,7 +215,7 @@ def test_a_dependency_that_fails_once_never_kills_the_run(on: Any) -> None:
         assert [run["status"] for run in ended] == ["COMPLETED"] * 15
         assert len(failed) == 15 * len(nodes)
 
-    on(story)
+    on_each(story)
 
 
 @FEW
@@ -233,7 +247,7 @@ def test_state_machines_run_as_over_one_document(
     on(story)
 
 
-def test_keys_that_need_quotes_are_found(on: Any) -> None:
+def test_keys_that_need_quotes_are_found(on_each: Any) -> None:
     async def story(client: Client) -> None:
         task_type = a_type()
         keys = ["a b", "c-d", "e.f", "g'h", "1"]
@@ -256,7 +270,7 @@ def test_keys_that_need_quotes_are_found(on: Any) -> None:
         )
         assert run["tasks"][1]["inputData"] == {key: [key] for key in keys}
 
-    on(story)
+    on_each(story)
 
 
 FORMS: dict[str, Json] = {
@@ -303,7 +317,7 @@ EDITS: dict[str, Callable[[Json], Any]] = {
 
 
 @pytest.mark.parametrize("parts", FORMS.values(), ids=FORMS)
-def test_what_comes_back_is_the_same_until_someone_edits_it(on: Any, parts: Json) -> None:
+def test_what_comes_back_is_the_same_until_someone_edits_it(on_each: Any, parts: Json) -> None:
     async def story(client: Client) -> None:
         made = compiled(**parts)
         stored = await client.store(made.definition)
@@ -315,10 +329,10 @@ def test_what_comes_back_is_the_same_until_someone_edits_it(on: Any, parts: Json
             assert not same_definition(made.definition, await client.store(edited)), name
         assert same_definition(made.definition, await client.store(made.definition))
 
-    on(story)
+    on_each(story)
 
 
-def test_an_embedded_concurrency_limit_holds_across_runs(on: Any) -> None:
+def test_an_embedded_concurrency_limit_holds_across_runs(on_each: Any) -> None:
     async def story(client: Client) -> None:
         task_type = a_type()
         made = compiled(
@@ -334,7 +348,7 @@ def test_an_embedded_concurrency_limit_holds_across_runs(on: Any) -> None:
         for run in runs:
             await client.call("DELETE", f"/workflow/{run}?reason=test")
 
-    on(story)
+    on_each(story)
 
 
 @pytest.mark.parametrize("path", REJECTS, ids=lambda path: path.stem)
