@@ -49,7 +49,7 @@ bench: venv ## all measurements, or one: make bench BENCH=runs
 
 e2e: venv ## long proofs: thousands of crashes, many kills
 	@$(BIN)/python -m podium.local prepare
-	@PODIUM_LONG=1 $(BIN)/python -m pytest tests/e2e tests/integration -m 'not bench'
+	@PODIUM_LONG=1 $(BIN)/python -m pytest tests/contract tests/e2e tests/integration -m 'not bench'
 
 clean: ## remove what make made here (the cache outside the checkout stays)
 	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache dist

@@ -1,5 +1,6 @@
 """The real servers that tests share: one API server and one Conductor for a whole run."""
 
+import os
 import secrets
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -8,6 +9,7 @@ import pytest
 
 from podium.local import Conductor, ControlPlane, free_port
 from support.bed import Bed
+from support.servers import running
 
 CHECKOUT = Path(__file__).parent.parent
 
@@ -31,8 +33,11 @@ def notices() -> tuple[str, str]:
 def conductor(tmp_path_factory: pytest.TempPathFactory, notices: tuple[str, str]) -> Iterator[Conductor]:
     """A real Conductor: `.url` ends in /api."""
     address, token = notices
-    with Conductor.start(
-        tmp_path_factory.mktemp("conductor"), notice_url=f"http://{address}/notices", notice_token=token
+    with running(
+        os.environ.get("PODIUM_TEST_SERVER", "sqlite"),
+        tmp_path_factory.mktemp("conductor"),
+        notice_url=f"http://{address}/notices",
+        notice_token=token,
     ) as server:
         yield server
 

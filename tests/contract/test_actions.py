@@ -64,11 +64,11 @@ class Stage:
 
 
 @pytest.fixture
-async def stage(conductor: Conductor, request: pytest.FixtureRequest) -> AsyncIterator[Stage]:
+async def stage(server: Conductor, request: pytest.FixtureRequest) -> AsyncIterator[Stage]:
     import secrets
 
-    async with HttpConductor(conductor.url) as http:
-        made = Stage(http, f"act-{secrets.token_hex(4)}", conductor.url)
+    async with HttpConductor(server.url) as http:
+        made = Stage(http, f"act-{secrets.token_hex(4)}", server.url)
         yield made
         await made.stop()
 

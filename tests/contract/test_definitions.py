@@ -24,8 +24,10 @@ from podium.core.definitions import (
     hash_definition,
     lint_workflow,
     same_definition,
+    used_settings,
 )
 from podium.local import Conductor, ControlPlane
+from support.servers import OLD
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -68,7 +70,7 @@ class Client:
     async def finish(self, run: str, within: float = 90) -> Json:
         """The run, once it has ended."""
         deadline = time.monotonic() + within
-        while (await self.call("GET", f"/workflow/{run}/status"))["status"] == "RUNNING":
+        while (await self.call("GET", f"/workflow/{run}?includeTasks=false"))["status"] == "RUNNING":
             assert time.monotonic() < deadline, "the run does not end"
             await asyncio.sleep(0.05)
         ended: Json = await self.call("GET", f"/workflow/{run}?includeTasks=true")
@@ -120,6 +122,12 @@ def on(conductor: Conductor) -> Teller:
 def on_each(server: Conductor) -> Teller:
     """A story on each store in turn."""
     return teller(server)
+
+
+@pytest.fixture
+def is_old(request: pytest.FixtureRequest) -> bool:
+    """Whether the server is of the old release."""
+    return bool(request.node.callspec.params["server"] == OLD)
 
 
 def compiled(task_type: str = "exp.task", **parts: Any) -> Compiled:
@@ -247,7 +255,10 @@ def test_state_machines_run_as_over_one_document(
     on(story)
 
 
-def test_keys_that_need_quotes_are_found(on_each: Any) -> None:
+def test_keys_that_need_quotes_are_found(on_each: Any, is_old: bool) -> None:
+    if is_old:
+        pytest.skip("3.21 refuses references in quotes")
+
     async def story(client: Client) -> None:
         task_type = a_type()
         keys = ["a b", "c-d", "e.f", "g'h", "1"]
@@ -317,12 +328,16 @@ EDITS: dict[str, Callable[[Json], Any]] = {
 
 
 @pytest.mark.parametrize("parts", FORMS.values(), ids=FORMS)
-def test_what_comes_back_is_the_same_until_someone_edits_it(on_each: Any, parts: Json) -> None:
+def test_what_comes_back_is_the_same_until_someone_edits_it(on_each: Any, parts: Json, is_old: bool) -> None:
     async def story(client: Client) -> None:
         made = compiled(**parts)
         stored = await client.store(made.definition)
+        if lost := used_settings(made.definition) - used_settings(stored):
+            assert (is_old, lost) == (True, {"taskDefinition.maxRetryDelaySeconds"})
+            return
         assert same_definition(made.definition, stored)
-        assert hash_definition(stored) == made.hash
+        hinted = is_old and "joinMode" in json.dumps(made.definition)
+        assert hinted or hash_definition(stored) == made.hash
         for name, edit in EDITS.items():
             edited = copy.deepcopy(stored)
             edit(edited)

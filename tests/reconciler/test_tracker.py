@@ -194,3 +194,26 @@ async def test_a_big_run_has_its_rest_but_its_end_and_others_have_not_to_wait_fo
     followed.tracker.notice("big", ended=True)
     await followed.until_woken(5)
     assert followed.conductor.reads == [("small",), ("big",)]
+
+
+@pytest.mark.parametrize("moved", [None, []], ids=["no search", "no index"])
+async def test_without_a_search_active_runs_are_read_in_turn(
+    followed: Followed, moved: list[Moved] | None
+) -> None:
+    """So many a sweep, until each had its turn; what has ended and is written is left alone."""
+    names = [f"w{n}" for n in range(120)]
+    followed.add(*names)
+    await followed.until_woken(120)
+    followed.tracker.settle("w0")
+    followed.conductor.moved = moved
+    followed.conductor.reads.clear()
+    for sweep in range(1, 4):
+        await followed.tracker.sweep()
+
+        async def count() -> int:
+            return sum(len(read) for read in followed.conductor.reads)
+
+        await eventually(count, lambda seen, sweep=sweep: seen == 50 * sweep, within=5, every=0.005)
+    read = [name for ids in followed.conductor.reads for name in ids]
+    assert set(read) == set(names) - {"w0"}
+    assert max(read.count(name) for name in names) == 2

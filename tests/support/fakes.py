@@ -263,7 +263,8 @@ class FakeConductor:
         self._coming: list[tuple[float, str, Callable[[], None]]] = []
         self.outage: Outage | None = None
         self.store = "store-1"
-        self.moved: list[Moved] = []
+        self.moved: list[Moved] | None = []
+        """None: it has no search."""
         self.reads: list[tuple[str, ...]] = []
 
     def within(self, seconds: float) -> "FakeConductor":
@@ -341,9 +342,11 @@ class FakeConductor:
         self.reads.append(tuple(workflow_ids))
         return {workflow_id: self.seen(workflow_id) for workflow_id in workflow_ids}
 
-    async def list_moved(self, since_ms: int) -> tuple[Moved, ...]:
+    async def list_moved(self, since_ms: int) -> tuple[Moved, ...] | None:
         """What `moved` says."""
         self._call("list_moved")
+        if self.moved is None:
+            return None
         return tuple(item for item in self.moved if item.at_ms > since_ms)
 
     async def pause(self, workflow_id: str) -> None:

@@ -1,7 +1,7 @@
 """Conductor over HTTP: the dozen endpoints that Podium uses, with their odd answers translated.
 
-What the server really does was tried on 3.32.3; the remarks name the oddities. conductor-python is
-for workers: it has no asynchronous client for workflows and definitions.
+What the server really does was tried on 3.32.3 and 3.21.14; the remarks name the oddities.
+conductor-python is for workers: it has no asynchronous client for workflows and definitions.
 """
 
 import asyncio
@@ -9,14 +9,23 @@ import contextlib
 import logging
 import re
 import secrets
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import cast
 from urllib.parse import quote
 
-from podium.adapters.conductor_answers import LONGEST_WORDS, raise_for, raise_for_once
-from podium.adapters.conductor_http import ConductorHttp
-from podium.adapters.conductor_json import making_sense, parse_run
+from podium.adapters.conductor_answers import LONGEST_WORDS, Answer, raise_for, raise_for_once
+from podium.adapters.conductor_facts import ConductorFacts
+from podium.adapters.conductor_json import (
+    check_versions,
+    demands_address,
+    making_sense,
+    parse_run,
+    with_address,
+    without_address,
+)
+from podium.core.servers import BULK_READ, DEFINITION_VERSIONS, SEARCH
 from podium.ports import (
     Conflict,
     Gone,
@@ -28,7 +37,6 @@ from podium.ports import (
     Refused,
     RetryLater,
     RunSeen,
-    ServerFacts,
     StartRequest,
     TaskAnswer,
 )
@@ -36,36 +44,25 @@ from podium.ports import (
 log = logging.getLogger(__name__)
 
 _PAGE = 500
-_VERSION = re.compile(r"v?\d[\w.+-]{0,62}")
+_NO_RUN = "No such workflow"
+_PASSES = re.compile(
+    r"SQLITE_BUSY|database is locked|deadlock|serializ|lock timeout|timed out|connection", re.IGNORECASE
+)
 _RUN_ID = re.compile(r"[\w.:-]{1,128}")
 _STORE_ID = re.compile(r"\bid ([0-9a-f]{16})\b")
 
 
-class HttpConductor(ConductorHttp):
+class HttpConductor(ConductorFacts):
     """`podium.ports.Conductor` over HTTP. Open it with `async with`."""
-
-    # --- the server itself ---------------------------------------------------------------------------
-
-    async def describe(self) -> ServerFacts:
-        """What server it is; asked with our credentials. Raises LoginRefused."""
-        # The version may be told to everyone; what workers poll is not.
-        polls, answer = await asyncio.gather(
-            self._send("GET", "/tasks/queue/polldata", params={"taskType": "podium"}),
-            self._send("GET", "/version"),
-        )
-        if polls.status < 500 and polls.status not in (408, 429) and not polls.is_list:
-            # Conductor answers with its own user interface to every path that it does not know.
-            raise RetryLater(f"{self.url} is not Conductor's API ({polls.told}): should it end in /api?")
-        raise_for(polls)
-        version = answer.text.strip().strip('"') if answer.status == 200 else ""
-        # Whoever names a URL must not read in a status what some other server says there.
-        return ServerFacts(version=version if _VERSION.fullmatch(version) else "")
 
     # --- definitions ---------------------------------------------------------------------------------
 
     async def get_definitions(self, name: str) -> list[Json]:
         """Every version, oldest first; empty if there is none."""
-        versions = await self._read("GET", f"/metadata/workflow/{quote(name, safe='')}/versions", absent=[])
+        if await self._can(DEFINITION_VERSIONS):
+            versions = await self._read_new("GET", f"/metadata/workflow/{quote(name, safe='')}/versions")
+        else:
+            versions = (await self._list_definitions()).get(name, [])
         with making_sense(f"the versions of {name}"):
             numbers = sorted({int(item["version"]) for item in versions})
         found = await asyncio.gather(*(self.get_definition(name, number) for number in numbers))
@@ -78,26 +75,55 @@ class HttpConductor(ConductorHttp):
         with making_sense(f"{name} version {version}"):
             if found is not None and (found["name"], int(found["version"])) != (name, version):
                 raise ValueError(found)
-        return cast("Json | None", found)
+        return without_address(cast("Json", found)) if found is not None else None
 
     async def list_definition_stamps(self) -> dict[tuple[str, int], int]:
         """(name, version) → when it was stored last, in milliseconds: one request for all of them."""
-        found = await self._read("GET", "/metadata/workflow/names-and-versions")
+        found = await self._list_definitions()
+        if found:
+            self._known.stamps = any(item.get("updateTime") for items in found.values() for item in items)
+            if not self._known.stamps:
+                found = await self._read_definitions()
+        return {
+            (name, int(item["version"])): int(item.get("updateTime") or item.get("createTime") or 0)
+            for name, versions in found.items()
+            for item in versions
+        }
+
+    async def _list_definitions(self) -> Mapping[str, list[Json]]:
+        """Name → its versions, each with its number and, on newer servers, when it was stored."""
+        answer = await self._send("GET", "/metadata/workflow/names-and-versions", wants_json=True)
+        # Where the path is unknown it is taken for a definition's name.
+        if answer.is_no_endpoint or (answer.status == 404 and answer.is_its_own):
+            return await self._read_definitions()
+        raise_for(answer)
         with making_sense("its definitions"):
-            return {
-                (name, int(item["version"])): int(item.get("updateTime") or item.get("createTime") or 0)
-                for name, versions in found.items()
-                for item in versions
-            }
+            found: Mapping[str, list[Json]] = answer.body
+            check_versions(found)
+        return found
+
+    async def _read_definitions(self) -> Mapping[str, list[Json]]:
+        """The same with all that is in them."""
+        found: defaultdict[str, list[Json]] = defaultdict(list)
+        whole = await self._read("GET", "/metadata/workflow")
+        with making_sense("all definitions"):
+            for definition in whole:
+                found[definition["name"]].append(definition)
+            check_versions(found)
+        return found
 
     async def put_definition(self, definition: Json) -> None:
-        """Store one version. Raises Refused with Conductor's own words."""
-        answer = await self._read("PUT", "/metadata/workflow", body=[definition])
+        """Store one version. Raises Refused with Conductor's own words, or if it drops a setting."""
+        self._refuse_dropped(definition)
+        answer = await self._put("PUT", "/metadata/workflow", definition)
         with making_sense("a definition that was stored"):
             # A list that was taken answers 200 even where an item failed.
-            failed = answer.get("bulkErrorResults") or {}
+            failed = answer.body.get("bulkErrorResults") or {}
         if failed:
-            raise Refused("; ".join(f"{name}: {why}" for name, why in failed.items())[:LONGEST_WORDS])
+            words = "; ".join(f"{name}: {why}" for name, why in failed.items())[:LONGEST_WORDS]
+            # It tells of its database's troubles as it does of a bad definition.
+            raise RetryLater(words) if _PASSES.search(words) else Refused(words)
+        await self._check_kept(definition)
 
     async def delete_definition(self, name: str, version: int) -> None:
         """Remove one version; one that is gone already is fine."""
@@ -114,7 +140,14 @@ class HttpConductor(ConductorHttp):
 
     async def put_task_definition(self, task: Json) -> None:
         """Store a task definition (create or replace)."""
-        raise_for(await self._send("POST", "/metadata/taskdefs", body=[task]))
+        await self._put("POST", "/metadata/taskdefs", task)
+
+    async def _put(self, method: str, path: str, body: Json) -> Answer:
+        answer = await self._send(method, path, body=[body])
+        if answer.status == 400 and demands_address(answer.words, body):
+            answer = await self._send(method, path, body=[with_address(body)])
+        raise_for(answer)
+        return answer
 
     async def list_pollers(self) -> tuple[Polled, ...]:
         """The last poll of every task type, per domain: one request."""
@@ -195,7 +228,9 @@ class HttpConductor(ConductorHttp):
         """Many runs with their tasks in one request; None for those that do not exist."""
         if not workflow_ids:
             return {}
-        found = await self._read(
+        if not await self._can(BULK_READ):
+            return dict(await asyncio.gather(*(self._get_run(workflow_id) for workflow_id in workflow_ids)))
+        found = await self._read_new(
             "POST", "/workflow/bulk/search", params={"includeTasks": "true"}, body=list(workflow_ids)
         )
         seen: dict[str, RunSeen | None] = {}
@@ -204,12 +239,25 @@ class HttpConductor(ConductorHttp):
                 run = parse_run(item)
                 seen[run.workflow_id] = run
             for workflow_id, why in (found.get("bulkErrorResults") or {}).items():
-                if "No such workflow" in str(why):
+                if _NO_RUN in str(why):
                     seen[workflow_id] = None
         return seen
 
-    async def list_moved(self, since_ms: int) -> tuple[Moved, ...]:
-        """Runs whose state or tasks changed after `since_ms` (the server's clock): two searches."""
+    async def _get_run(self, workflow_id: str) -> tuple[str, RunSeen | None]:
+        answer = await self._send("GET", f"/workflow/{workflow_id}", params={"includeTasks": "true"})
+        if answer.status == 404 and _NO_RUN in answer.words:
+            return workflow_id, None
+        raise_for(answer)
+        with making_sense(f"run {workflow_id}"):
+            return workflow_id, parse_run(answer.body)
+
+    async def list_moved(self, since_ms: int) -> tuple[Moved, ...] | None:
+        """Runs whose state or tasks changed after `since_ms` (the server's clock): two searches.
+
+        None: this server cannot tell.
+        """
+        if not await self._can(SEARCH):
+            return None
         runs, tasks = await asyncio.gather(
             self._search("/workflow/search", f"updateTime>{since_ms}"),
             self._search("/tasks/search", f"updateTime>{since_ms}"),
@@ -297,7 +345,9 @@ class HttpConductor(ConductorHttp):
 
     async def find_related(self, correlation_id: str) -> tuple[str, ...]:
         """Ids of all runs with this correlation id, sub-workflows and failure workflows included."""
-        rows = await self._search("/workflow/search", f"correlationId='{correlation_id}'")
+        rows = await self._search(
+            "/workflow/search", f"correlationId={correlation_id}"
+        )  # 3.21 finds nothing in quotes
         return tuple(str(item["workflowId"]) for item in rows)
 
     async def remove(self, workflow_id: str) -> None:
@@ -317,7 +367,7 @@ class HttpConductor(ConductorHttp):
         rows: list[Json] = []
         while True:
             params = {"query": query, "size": str(_PAGE), "start": str(len(rows)), "sort": "updateTime:ASC"}
-            found = await self._read("GET", path, params=params)
+            found = await self._read_new("GET", path, params=params)
             with making_sense("a search"):
                 page = found["results"]
                 rows += page

@@ -1,6 +1,7 @@
 """What Conductor answers, and what it means for whoever asked: every foreign status translated once."""
 
 import json
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -19,6 +20,7 @@ from podium.ports import (
 )
 
 LONGEST_WORDS = 400
+_NO_ENDPOINT = re.compile(r"No static resource .*|Request method '\w+' is not supported")
 
 
 @dataclass
@@ -47,8 +49,20 @@ class Answer:
         """Whether an error is Conductor's own: it has a body of JSON with a message."""
         return isinstance(self.body, dict) and "message" in self.body
 
+    @property
+    def is_no_endpoint(self) -> bool:
+        """Whether Conductor says that it has nothing at this path, or nothing for this method.
+
+        Older ones say the latter with 500.
+        """
+        if not self.is_its_own:
+            return False
+        return self.status in (405, 501) or bool(_NO_ENDPOINT.fullmatch(self.body["message"] or ""))
+
     def outcome(self, *, wants_json: bool) -> tuple[Outcome, str]:
         """What it says of the server that answered."""
+        if self.is_no_endpoint:
+            return "fine", ""
         if self.status >= 500 or self.status == 429:
             return "broken", f"Conductor answers HTTP {self.status}"
         if self.content_type == "text/html" and self.status != 400:
@@ -79,19 +93,11 @@ class Answer:
     @property
     def is_list(self) -> bool:
         """Whether the body is a JSON list."""
-        return isinstance(self._body, list)
+        return isinstance(self.body, list)
 
-    def find(self, key: str) -> object:
+    def find(self, key: str) -> Any:
         """A member of the body, if that is a JSON object."""
-        body = self._body
-        return body.get(key) if isinstance(body, dict) else None
-
-    @property
-    def _body(self) -> object:
-        try:
-            return json.loads(self.text)
-        except ValueError:
-            return None
+        return self.body.get(key) if isinstance(self.body, dict) else None
 
 
 async def answer_of(response: aiohttp.ClientResponse) -> Answer:
@@ -99,10 +105,16 @@ async def answer_of(response: aiohttp.ClientResponse) -> Answer:
     return Answer(response.status, text, response.content_type, response.headers.get("Retry-After", ""))
 
 
+class NoEndpoint(RetryLater):
+    """It is not the server that it was taken for: nothing is known of what was asked for."""
+
+
 def raise_for(answer: Answer) -> None:
     """Translate a status once: what it means for whoever asked."""
     if answer.status < 300:
         return
+    if answer.is_no_endpoint:
+        raise NoEndpoint(answer.words)
     error: type[PortError]
     match answer.status:
         case 408 | 429:

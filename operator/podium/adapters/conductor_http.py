@@ -116,7 +116,7 @@ class ConductorHttp:
         **absent: object,
     ) -> Any:
         answer = await self._send(method, path, params=params, body=body, wants_json=True)
-        if answer.status == 404 and answer.is_its_own and "absent" in absent:
+        if "absent" in absent and answer.status == 404 and answer.is_its_own and not answer.is_no_endpoint:
             return absent["absent"]
         raise_for(answer)
         if answer.body is None:

@@ -1,7 +1,7 @@
-"""Conductor's JSON of a run → `RunSeen`, without what nobody needs."""
+"""Conductor's JSON: of a run → `RunSeen`, without what nobody needs; of definitions, what servers demand."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from podium.ports import Json, RetryLater, RunSeen, TaskSeen
 
@@ -13,6 +13,13 @@ def making_sense(what: str) -> Iterator[None]:
         yield
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise RetryLater(f"Conductor's answer about {what} makes no sense: {error!r:.100}") from error
+
+
+def check_versions(definitions: Mapping[str, Iterable[Json]]) -> None:
+    """Name → versions, each with its number. Raises KeyError, TypeError, ValueError for anything else."""
+    for versions in definitions.values():
+        for item in versions:
+            int(item["version"])
 
 
 _OUTSIDE = ("externalInputPayloadStoragePath", "externalOutputPayloadStoragePath")
@@ -81,3 +88,23 @@ def _forked(body: Json) -> tuple[str, ...]:
 
 def _is_system(definition: Json) -> bool:
     return str(definition.get("type", "SIMPLE")) != "SIMPLE"
+
+
+_ADDRESS = "podium@podium.invalid"
+
+
+def demands_address(words: str, definition: Json) -> bool:
+    """Whether a server refused it since it has no owner's address: 3.21 does so unless told otherwise."""
+    return "ownerEmail cannot be empty" in words and not definition.get("ownerEmail")
+
+
+def with_address(definition: Json) -> Json:
+    """One that nobody wrote, for a server that demands it."""
+    return {**definition, "ownerEmail": _ADDRESS}
+
+
+def without_address(definition: Json) -> Json:
+    """As it was before `with_address`."""
+    if definition.get("ownerEmail") != _ADDRESS:
+        return definition
+    return {key: value for key, value in definition.items() if key != "ownerEmail"}

@@ -11,7 +11,13 @@ from types import TracebackType
 from typing import Self
 
 from podium.local.cache import Cache
-from podium.local.conductor_server import ConductorServer, needs_for_conductor, provide_conductor
+from podium.local.conductor_server import (
+    CURRENT,
+    ConductorServer,
+    Release,
+    needs_for_conductor,
+    provide_conductor,
+)
 from podium.local.errors import Interrupted, LocalError, MissingPrerequisites
 from podium.local.pki import write_secret
 from podium.local.prerequisites import Need, require
@@ -59,6 +65,7 @@ class Conductor:
         notice_token: str = "",
         properties: Mapping[str, str] | None = None,
         server: ConductorServer | None = None,
+        release: Release = CURRENT,
         cache: Cache | None = None,
         progress: Progress | None = None,
         environment: Mapping[str, str] = os.environ,
@@ -72,7 +79,8 @@ class Conductor:
         processes = Processes()
         try:
             if server is None:
-                server = prepare_conductor(cache or Cache.of(environment), processes, progress, environment)
+                cache = cache or Cache.of(environment)
+                server = prepare_conductor(cache, processes, progress, environment, release)
             notices = Notices(notice_url, notice_token) if notice_url else None
             conductor = cls(write_conductor(folder, server, notices, properties), processes)
             with progress.step("starting Conductor"):
@@ -125,9 +133,10 @@ def prepare_conductor(
     processes: Processes,
     progress: Progress | None = None,
     environment: Mapping[str, str] = os.environ,
+    release: Release = CURRENT,
 ) -> ConductorServer:
     """Downloads and prepares Conductor if that was not done yet. Raises MissingPrerequisites, LocalError."""
-    needs = needs_for_conductor(cache, environment) | {Need.ROOM_TO_RUN}
+    needs = needs_for_conductor(cache, environment, release) | {Need.ROOM_TO_RUN}
     java = require(needs, cache.root, environment).java
     if java is None:
         raise MissingPrerequisites(["a JDK of version 21 or newer is needed to run Conductor"])
@@ -146,7 +155,7 @@ def prepare_conductor(
                 # The archive is written on the way out, which takes a quarter of a minute.
                 process.stop(grace=_SECONDS_TO_START)
 
-    return provide_conductor(cache, java, processes, train, progress, environment)
+    return provide_conductor(cache, java, processes, train, progress, environment, release)
 
 
 def write_conductor(
@@ -166,6 +175,7 @@ def write_conductor(
         # It reports the missing Elasticsearch as ill health although nothing uses one.
         "management.health.elasticsearch.enabled": "false",
         "conductor.integrations.ai.enabled": "false",
+        **server.settings,
         **(notice_settings(notices) if notices else {}),
         **(properties or {}),
     }

@@ -109,8 +109,8 @@ class Conductor(Protocol):
         """Many runs with their tasks in one go; None for those that do not exist."""
         ...
 
-    async def list_moved(self, since_ms: int) -> tuple[Moved, ...]:
-        """Runs whose state or tasks changed after `since_ms`, by the server's clock."""
+    async def list_moved(self, since_ms: int) -> tuple[Moved, ...] | None:
+        """Runs whose state or tasks changed after `since_ms`, by the server's clock; None: it cannot tell."""
         ...
 
     async def pause(self, workflow_id: str) -> None:

@@ -13,6 +13,8 @@ from podium.ports import Conductor, Key, PortError, RunSeen
 log = logging.getLogger(__name__)
 
 _READ_AT_ONCE = 50
+# Where no search tells what moved: so many in a sweep, in turn.
+_READ_IN_TURN = 50
 # Notices of one change come in a burst; a read shortly after serves them all.
 _GATHER = 0.03
 # A big run's answer is megabytes: it is not read more often than this, but for its end.
@@ -49,6 +51,7 @@ class RunTracker:
         self._ending: dict[str, int] = {}
         self._swept: dict[tuple[str, int], None] = {}
         self._watermark_ms = 0
+        self._turn = 0
         self._work = asyncio.Event()
         self.sweeps = 0
         self.notices = 0
@@ -142,6 +145,10 @@ class RunTracker:
         """Find the runs that moved since the last sweep, and have them read."""
         moved = await self._conductor.list_moved(max(0, self._watermark_ms - _OVERLAP_MS))
         self.sweeps += 1
+        if moved is None or (not moved and not self._watermark_ms):
+            # Runs are watched, so something has moved since the beginning: this server keeps no index.
+            self._read_in_turn()
+            return
         swept: dict[tuple[str, int], None] = {}
         for item in moved:
             mark = (item.workflow_id, item.at_ms)
@@ -154,6 +161,15 @@ class RunTracker:
             else:
                 self._stranger(item.correlation_id, item.workflow_id)
         self._swept = swept
+
+    def _read_in_turn(self) -> None:
+        active = list(self._views)
+        if not active:
+            return
+        begin = self._turn % len(active)
+        for workflow_id in (active[begin:] + active[:begin])[:_READ_IN_TURN]:
+            self.refresh(workflow_id)
+        self._turn = begin + _READ_IN_TURN
 
     async def _read_for_ever(self) -> None:
         loop = asyncio.get_running_loop()

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from core.definitions.shapes import Json, compiled, native, simple
-from podium.core.definitions import hash_definition, same_definition
+from podium.core.definitions import hash_definition, same_definition, used_settings
 
 FLOW: Json = {"nodes": [{"id": "a", "type": "t", "config": {"x": 1}}, {"id": "b", "type": "t"}]}
 
@@ -130,3 +130,13 @@ def test_keys_that_conductor_drops_make_no_new_version() -> None:
     one = compiled(definition=native(simple("a")))
     other = compiled(definition=native(simple("a", note="x"), comment="y"))
     assert one.hash == other.hash
+
+
+def test_a_hint_that_a_server_drops_is_no_drift_but_another_version() -> None:
+    """3.21 does not know `joinMode`: its joins are slower, and the definition is the same."""
+    join = {"name": "join", "taskReferenceName": "j", "type": "JOIN", "joinOn": ["a"]}
+    ours = {"name": "w", "tasks": [{**join, "joinMode": "SYNC"}]}
+    theirs = {"name": "w", "tasks": [join]}
+    assert same_definition(ours, theirs)
+    assert used_settings(ours) == used_settings(theirs)
+    assert hash_definition(ours) != hash_definition(theirs)

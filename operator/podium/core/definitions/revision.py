@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from podium.api.v1alpha1.workflow import WorkflowSpec
@@ -66,13 +66,21 @@ def hash_spec(spec: WorkflowSpec) -> str:
 def same_definition(ours: Json, theirs: Json) -> bool:
     """Does Conductor hold what we mean? Compares only what Conductor keeps.
 
-    Times are ignored, values that it fills in and keys that it drops too; the version and our owner
-    mark only count if both sides have them.
+    Times are ignored, values that it fills in, keys that it drops and hints too; the version and our
+    owner mark only count if both sides have them.
     """
     for left, right in ((ours.get("version"), theirs.get("version")), (_owner(ours), _owner(theirs))):
         if left is not None and right is not None and left != right:
             return False
-    return _digest(_normalise(_bare(ours), WORKFLOW)) == _digest(_normalise(_bare(theirs), WORKFLOW))
+    return _digest(_meant(ours)) == _digest(_meant(theirs))
+
+
+def used_settings(definition: Json) -> frozenset[str]:
+    """Which settings but hints have a value that is not the default: `timeoutSeconds`, `tasks.permissive`, …
+
+    Tasks at any depth count alike. What is used here and not in what Conductor gives back, it dropped.
+    """
+    return frozenset(_used(_meant(definition), WORKFLOW, ""))
 
 
 def prune(value: Any) -> Any:
@@ -98,33 +106,57 @@ def _bare(definition: Json) -> Json:
     return bare
 
 
-def _normalise(value: Mapping[str, Any], fields: Mapping[str, Field]) -> Json:
+def _meant(definition: Json) -> Json:
+    return _normalise(_bare(definition), WORKFLOW, hints=False)
+
+
+def _normalise(value: Mapping[str, Any], fields: Mapping[str, Field], *, hints: bool = True) -> Json:
     """Only the keys that Conductor knows, without those that have the value it fills in anyway."""
     kept: Json = {}
     for key, item in value.items():
         field = fields.get(key)
-        if field is None or item is None:
+        if field is None or item is None or (field.hint and not hints):
             continue
-        normal = _normalise_field(item, field)
+        normal = _normalise_field(item, field, hints)
         if normal != field.default or isinstance(normal, bool) != isinstance(field.default, bool):
             kept[key] = normal
     return kept
 
 
-def _normalise_field(item: Any, field: Field) -> Any:
+def _normalise_field(item: Any, field: Field, hints: bool) -> Any:
     match field.kind:
         case "tasks" if isinstance(item, list):
-            return [_normalise(task, field.fields) for task in item if isinstance(task, Mapping)]
+            return [_normalise(task, field.fields, hints=hints) for task in item if isinstance(task, Mapping)]
         case "branches" if isinstance(item, list):
             inner = Field("tasks", [], field.fields)
-            return [_normalise_field(branch, inner) for branch in item]
+            return [_normalise_field(branch, inner, hints) for branch in item]
         case "cases" if isinstance(item, Mapping):
             inner = Field("tasks", [], field.fields)
-            return {case: _normalise_field(tasks, inner) for case, tasks in item.items()}
+            return {case: _normalise_field(tasks, inner, hints) for case, tasks in item.items()}
         case "task definition" if isinstance(item, Mapping):
             return _normalise(item, TASK_DEFINITION)
         case _:
             return item
+
+
+def _used(value: Json, fields: Mapping[str, Field], prefix: str) -> Iterator[str]:
+    for key, item in value.items():
+        yield f"{prefix}{key}"
+        field = fields[key]
+        match field.kind:
+            case "tasks":
+                inner = [item]
+            case "branches":
+                inner = item
+            case "cases":
+                inner = list(item.values())
+            case "task definition":
+                yield from _used(item, TASK_DEFINITION, "taskDefinition.")
+                continue
+            case _:
+                continue
+        for task in (task for tasks in inner for task in tasks):
+            yield from _used(task, field.fields, "tasks.")
 
 
 def _only(given: Json, keys: tuple[str, ...]) -> Json:

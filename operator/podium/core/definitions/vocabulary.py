@@ -52,6 +52,8 @@ class Field:
     default: Any = None
     fields: Mapping[str, "Field"] = field(default_factory=dict)
     choices: tuple[str, ...] = ()
+    hint: bool = False
+    """It changes how quickly something is done, not what: a server that drops it runs the same definition."""
 
 
 TASK_DEFINITION: Mapping[str, Field] = {
@@ -128,7 +130,7 @@ def _task_fields() -> Mapping[str, Field]:
         "joinStatus": Field("text"),
         "cacheConfig": Field("object"),
         "permissive": Field("flag", default=False),
-        "joinMode": Field("text", choices=("SYNC", "ASYNC")),
+        "joinMode": Field("text", choices=("SYNC", "ASYNC"), hint=True),
         "metadata": Field("object", {}),
     }
     # Tasks have tasks in them, of the same shape.
