@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from podium.core.conditions import Word, json_bytes
-from podium.core.definitions import lint_workflow
+from podium.core.definitions import check_workflow, lint_workflow
 from podium.core.effects import Report
 from podium.core.objects import WorkflowRun, project_workflow, project_workflow_run
 from podium.core.schedules import InvalidSchedule, Seen, Ticket, decide_schedules, is_settled, parse_cron
@@ -563,6 +563,7 @@ def test_the_status_stays_within_8_kib_with_32_schedules(letter: str, done: bool
         frozenset(types),
         (),
         RunTally(),
+        check_workflow(workflow.spec, namespace=key.namespace, name=key.name),
         done=frozenset({"definition 1"}),
     )
     report = decide_workflow(registered, NOON)
@@ -600,5 +601,6 @@ def test_lint_names_the_field_and_the_registration_goes_on() -> None:
         ("warning", "spec.schedules[2].startingDeadline"),
         ("warning", "spec.schedules[2].timeField"),
     ]
-    looks = Registered(workflow, Policy("cluster"), (), frozenset(), (), RunTally())
+    checked = check_workflow(workflow.spec, namespace="studio", name="video")
+    looks = Registered(workflow, Policy("cluster"), (), frozenset(), (), RunTally(), checked)
     assert type(decide_workflow(looks, NOON)).__name__ == "SetFinalizers"
