@@ -54,11 +54,9 @@ class OlderProxy(CuttingProxy):
     async def _pass(self, request: web.Request) -> web.StreamResponse:
         for method, path, status in self.lacks:
             if request.method == method and re.fullmatch(path, request.path):
-                words = (
-                    f"Request method '{method}' is not supported"
-                    if status in (405, NO_METHOD)
-                    else "No static resource."
-                )
+                words = f"No static resource {request.path[1:]}."
+                if status in (405, NO_METHOD):
+                    words = f"Request method '{method}' is not supported"
                 return web.json_response({"status": status, "message": words}, status=status)
         self.asked[f"{request.method} {re.sub(r'[0-9a-f-]{36}', 'ID', request.path)}"] += 1
         if not self._index and request.path.endswith("/search") and request.method == "GET":
