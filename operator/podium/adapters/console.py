@@ -14,7 +14,7 @@ import yaml
 from kubernetes.aio import client, config
 
 from podium.adapters.conductor import HttpConductor
-from podium.adapters.kubernetes import KubernetesCluster, _translate_errors
+from podium.adapters.kubernetes import KubernetesCluster, translate_errors
 from podium.api.v1alpha1 import GROUP, KINDS, VERSION
 from podium.core.definitions.findings import did_you_mean
 from podium.ports import Json, Key, Refused
@@ -53,7 +53,7 @@ class PersonalCluster(KubernetesCluster):
 
     async def read_caller(self) -> Caller:
         """Who the caller is, and what time it is, as the API server knows it."""
-        async with _translate_errors():
+        async with translate_errors():
             answer = await client.AuthenticationV1Api(self._api).create_self_subject_review(
                 {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"},
                 _request_timeout=_REQUEST_TIMEOUT,
@@ -65,7 +65,7 @@ class PersonalCluster(KubernetesCluster):
 
     async def create_as_user(self, body: Json) -> Json:
         """Create an object of one of our kinds; `generateName` will do. Raises Conflict."""
-        async with _translate_errors():
+        async with translate_errors():
             stored: Json = await self._objects.create_namespaced_custom_object(
                 GROUP,
                 VERSION,
@@ -92,7 +92,7 @@ class PersonalCluster(KubernetesCluster):
             if status
             else self._objects.patch_namespaced_custom_object
         )
-        async with _translate_errors():
+        async with translate_errors():
             stored: Json = await verb(
                 GROUP,
                 VERSION,

@@ -66,7 +66,7 @@ class KubernetesCluster:
 
     async def get(self, key: Key) -> Json:
         """The object as it is now. Raises Gone."""
-        async with _translate_errors():
+        async with translate_errors():
             found: Json = await self._objects.get_namespaced_custom_object(
                 GROUP, VERSION, key.namespace, _PLURALS[key.kind], key.name, _request_timeout=_REQUEST_TIMEOUT
             )
@@ -78,7 +78,7 @@ class KubernetesCluster:
         token = ""
         while True:
             more = {"_continue": token} if token else {}
-            async with _translate_errors():
+            async with translate_errors():
                 if namespace is None:
                     page = await self._objects.list_cluster_custom_object(
                         GROUP, VERSION, _PLURALS[kind], limit=_PAGE, **more
@@ -95,7 +95,7 @@ class KubernetesCluster:
     async def create(self, body: Json) -> Json:
         """Create an object of one of our kinds. Raises Conflict if there is one of its name."""
         self.writes += 1
-        async with _translate_errors():
+        async with translate_errors():
             stored: Json = await self._objects.create_namespaced_custom_object(
                 GROUP,
                 VERSION,
@@ -132,7 +132,7 @@ class KubernetesCluster:
             metadata["resourceVersion"] = resource_version
         body = {"apiVersion": API_VERSION, "kind": key.kind, "metadata": metadata, "status": status}
         self.writes += 1
-        async with _translate_errors():
+        async with translate_errors():
             stored: Json = await self._objects.patch_namespaced_custom_object_status(
                 GROUP,
                 VERSION,
@@ -156,7 +156,7 @@ class KubernetesCluster:
 
     async def _merge(self, key: Key, patch: Json) -> Json:
         self.writes += 1
-        async with _translate_errors():
+        async with translate_errors():
             stored: Json = await self._objects.patch_namespaced_custom_object(
                 GROUP,
                 VERSION,
@@ -173,7 +173,7 @@ class KubernetesCluster:
         """Delete the object with this uid; one that is gone already is fine."""
         self.writes += 1
         with contextlib.suppress(Gone, Conflict):
-            async with _translate_errors():
+            async with translate_errors():
                 await self._objects.delete_namespaced_custom_object(
                     GROUP,
                     VERSION,
@@ -188,7 +188,7 @@ class KubernetesCluster:
 
     async def get_secret(self, namespace: str, name: str) -> dict[str, bytes]:
         """The data of a core/v1 Secret. Raises Gone; Refused without the right to read it."""
-        async with _translate_errors():
+        async with translate_errors():
             found = await client.CoreV1Api(self._api).read_namespaced_secret(
                 name, namespace, _request_timeout=_REQUEST_TIMEOUT
             )
@@ -196,13 +196,13 @@ class KubernetesCluster:
 
     async def read_cluster_id(self) -> str:
         """The uid of the namespace kube-system: what tells this cluster from every other."""
-        async with _translate_errors():
+        async with translate_errors():
             answer = await client.CoreV1Api(self._api).read_namespace("kube-system")
             return str(answer.metadata.uid)
 
     async def create_event(self, namespace: str, body: Json) -> Json:
         """Create an events.k8s.io/v1 Event."""
-        async with _translate_errors():
+        async with translate_errors():
             stored: Json = await self._objects.create_namespaced_custom_object(
                 "events.k8s.io", "v1", namespace, "events", body, _request_timeout=_REQUEST_TIMEOUT
             )
@@ -210,7 +210,7 @@ class KubernetesCluster:
 
     async def patch_event(self, namespace: str, name: str, body: Json) -> Json:
         """Merge into an Event: its series."""
-        async with _translate_errors():
+        async with translate_errors():
             stored: Json = await self._objects.patch_namespaced_custom_object(
                 "events.k8s.io",
                 "v1",
@@ -225,7 +225,7 @@ class KubernetesCluster:
 
     async def get_lease(self, namespace: str, name: str) -> Json:
         """A coordination.k8s.io/v1 Lease. Raises Gone."""
-        async with _translate_errors():
+        async with translate_errors():
             found: Json = await self._objects.get_namespaced_custom_object(
                 "coordination.k8s.io", "v1", namespace, "leases", name, _request_timeout=5
             )
@@ -233,7 +233,7 @@ class KubernetesCluster:
 
     async def put_lease(self, namespace: str, name: str, body: Json, *, create: bool) -> Json:
         """Create a Lease, or replace it if its resourceVersion still holds (Conflict)."""
-        async with _translate_errors():
+        async with translate_errors():
             group = ("coordination.k8s.io", "v1", namespace, "leases")
             stored: Json = await (
                 self._objects.create_namespaced_custom_object(*group, body, _request_timeout=5)
@@ -257,7 +257,7 @@ async def load_configuration(kubeconfig: str | None = None, context: str | None 
 
 
 @contextlib.asynccontextmanager
-async def _translate_errors() -> AsyncIterator[None]:
+async def translate_errors() -> AsyncIterator[None]:
     try:
         yield
     except ApiException as error:
