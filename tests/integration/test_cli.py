@@ -11,6 +11,7 @@ import pytest
 
 from podium.ports import Json
 from support.bed import Bed, workflow, workflow_run
+from support.eventually import eventually
 
 pytestmark = pytest.mark.slow
 
@@ -198,3 +199,31 @@ async def test_a_task_that_waits_inside_a_sub_workflow_is_approved_by_its_path(b
     approved = await podium(bed, "approve", "one", "ask")
     assert (approved.returncode, approved.stdout) == (0, "review/ask of one: approved\n"), approved.stderr
     await bed.until_phase("one", "Succeeded")
+
+
+async def test_a_schedule_is_run_now_and_filled_back(bed: Bed) -> None:
+    await bed.start_operator()
+    await bed.start_worker("write")
+    yearly = {"name": "yearly", "cron": "0 0 1 1 *", "suspend": True, "concurrencyPolicy": "Allow"}
+    await bed.apply(workflow("letter", "write", schedules=[yearly]))
+    await bed.until_ready("letter")
+
+    async def runs() -> list[Json]:
+        shown = await podium(bed, "get", "-w", "letter", "-o", "json")
+        return [
+            item for item in json.loads(shown.stdout)["items"] if item["status"].get("phase") == "Succeeded"
+        ]
+
+    assert (await podium(bed, "schedule", "run-now", "letter")).returncode == 0
+    assert len(await eventually(runs, lambda found: len(found) == 1, within=60)) == 1
+    filled = await podium(bed, "backfill", "letter", "yearly", "--start", "2019-06-01", "--end", "2022-06-01")
+    assert filled.returncode == 0, filled.stderr
+    found = await eventually(runs, lambda found: len(found) == 4, within=60)
+    times = [item["metadata"].get("annotations", {}).get("podium.dev/scheduled-at", "")[:4] for item in found]
+    assert {"2020", "2021", "2022"} <= set(times)
+    # Only when one is done may the next one be asked for.
+    await bed.until("Workflow", "letter", lambda body: body["status"]["schedules"][0]["backfill"]["done"])
+    again = await podium(bed, "backfill", "letter", "yearly", "--start", "2017-06-01", "--end", "2018-06-01")
+    assert again.returncode == 0, again.stderr
+    listed = json.loads((await podium(bed, "schedule", "list", "letter", "-o", "json")).stdout)
+    assert [(item["name"], item["suspend"]) for item in listed] == [("yearly", True)]
