@@ -38,11 +38,7 @@ class Stage:
         return await self.http.start(StartRequest(self.name, 1, f"c.{self.name}", {}))
 
     async def work(self, *refs: str) -> None:
-        # Conductor stores a task that it reruns after it has queued it: a worker that ends it within that
-        # time is overwritten (seen once in forty). These take a little longer.
-        worker = TestWorker(
-            self._url, tuple(f"{self.name}-{ref}" for ref in refs), answer=self._answer, seconds=0.2
-        )
+        worker = TestWorker(self._url, tuple(f"{self.name}-{ref}" for ref in refs), answer=self._answer)
         await worker.start()
         self._workers.append(worker)
 
@@ -59,8 +55,15 @@ class Stage:
         return next(item for item in latest_attempts((await self.view(workflow_id)).tasks) if item.ref == ref)
 
     async def stop(self) -> None:
-        for worker in self._workers:
-            await worker.stop()
+        while self._workers:
+            await self._workers.pop().drain()
+
+    async def rerun(self, workflow_id: str, task_id: str, task_input: Json | None, *refs: str) -> None:
+        """Conductor stores a task that it reruns after it has queued it, and overwrites what a worker did
+        with it in between (seen once in forty tries): so the workers come afterwards."""
+        await self.stop()
+        await self.http.rerun(workflow_id, task_id, task_input)
+        await self.work(*refs)
 
 
 @pytest.fixture
@@ -141,7 +144,7 @@ async def test_rerun_takes_the_new_input_and_drops_what_came_after(stage: Stage)
     run = await stage.run(*map(stage.simple, "abc"), work=("a", "b", "c"))
     await until_state(stage.http, run, "COMPLETED")
     old = await stage.task(run, "b")
-    await stage.http.rerun(run, old.task_id, {"size": 3})
+    await stage.rerun(run, old.task_id, {"size": 3}, "a", "b", "c")
     await until_state(stage.http, run, "COMPLETED")
     new = await stage.task(run, "b")
     assert new.task_id == old.task_id
@@ -223,7 +226,7 @@ async def test_a_rerun_that_podium_allows_lets_the_run_end_again(stage: Stage, r
     run = await stage.run(*tasks, work=WORK)
     await until_state(stage.http, run, "COMPLETED")
     old = await stage.task(run, ref)
-    await stage.http.rerun(run, old.task_id, None)
+    await stage.rerun(run, old.task_id, None, *WORK)
 
     async def again() -> RunSeen:
         return await stage.view(run)

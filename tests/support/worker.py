@@ -31,11 +31,18 @@ class TestWorker:
     seen: list[dict[str, Any]] = field(default_factory=list)
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
     _session: aiohttp.ClientSession | None = None
+    _draining: bool = False
 
     async def start(self) -> None:
         """Begin to poll."""
         self._session = aiohttp.ClientSession()
         self._tasks = [asyncio.create_task(self._poll(kind)) for kind in self.task_types]
+
+    async def drain(self) -> None:
+        """Stop after what is polled and taken is done: a poll that is cut off may still take a task."""
+        self._draining = True
+        await asyncio.gather(*self._tasks)
+        await self.stop()
 
     async def stop(self) -> None:
         """Stop, without a drain."""
@@ -52,7 +59,7 @@ class TestWorker:
         if self.domain:
             params["domain"] = self.domain
         running: set[asyncio.Task[None]] = set()
-        while True:
+        while not self._draining:
             try:
                 async with self._session.get(
                     f"{self.url}/tasks/poll/batch/{kind}", params=params
@@ -66,6 +73,7 @@ class TestWorker:
                 job = asyncio.create_task(self._do(task))
                 running.add(job)
                 job.add_done_callback(running.discard)
+        await asyncio.gather(*running)
 
     async def _do(self, task: dict[str, Any]) -> None:
         assert self._session is not None
