@@ -38,7 +38,9 @@ class Settings(BaseModel):
     default_connection_namespaces: tuple[str, ...] = ()
     """Namespaces whose Workflows may use the operator's own Conductor; empty: all."""
     conductor_timeout: float = Field(default=60.0, gt=0)
-    """Longest answer waited for. A start of 3,000 tasks takes 12 s; shorter makes unknown outcomes."""
+    """Longest answer to a start or an action that is waited for; to anything else, 20 s at most.
+
+    A start of 3,000 tasks takes 12 s; shorter makes unknown outcomes."""
     kubeconfig: str | None = None
     """Path of the kubeconfig; also read from KUBECONFIG."""
     context: str | None = None

@@ -187,3 +187,9 @@ async def test_a_404_of_something_else_is_not_taken_for_absence(server: tuple[Se
         await http.get_definition("n", 1)
     with pytest.raises(RetryLater):
         await http.terminate("w1", "why")
+
+
+async def test_a_closed_client_probes_no_more() -> None:
+    async with HttpConductor("http://127.0.0.1:1/api"):
+        assert any(task.get_name().startswith("probe Conductor") for task in asyncio.all_tasks())
+    assert not any(task.get_name().startswith("probe Conductor") for task in asyncio.all_tasks())

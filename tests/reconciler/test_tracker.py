@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 
 import pytest
@@ -217,3 +217,17 @@ async def test_without_a_search_active_runs_are_read_in_turn(
     read = [name for ids in followed.conductor.reads for name in ids]
     assert set(read) == set(names) - {"w0"}
     assert max(read.count(name) for name in names) == 2
+
+
+async def test_a_read_that_is_too_much_at_once_is_made_smaller(followed: Followed) -> None:
+    """Else it would run out of time again and again, and nothing would ever be seen."""
+    read = followed.conductor.get_runs
+
+    async def get_few(workflow_ids: Sequence[str]) -> dict[str, RunSeen | None]:
+        if len(workflow_ids) > 10:
+            raise RetryLater("it did not answer in time")
+        return await read(workflow_ids)
+
+    followed.conductor.get_runs = get_few  # type: ignore[method-assign]
+    followed.add(*(f"w{n}" for n in range(30)))
+    await followed.until_woken(30)

@@ -30,6 +30,9 @@ from podium.ports import (
 
 _AT_ONCE = 16
 _PROBE_TIMEOUT = 4.0
+# What may be asked again is given up sooner: its connection may have died in an outage that was too
+# short to be noticed.
+_LOOK_TIMEOUT = 20.0
 _UNLIMITED = 100_000
 _REDIRECTS = (301, 302, 303, 307, 308)
 _TOKEN = re.compile(r"[\x21-\x7e]+")
@@ -55,6 +58,7 @@ class ConductorHttp:
         access = Access(access, requests_per_second=_UNLIMITED) if isinstance(access, str) else access
         self.url = access.url.rstrip("/")
         self._timeout = aiohttp.ClientTimeout(total=timeout, connect=5.0)
+        self._look_timeout = aiohttp.ClientTimeout(total=min(timeout, _LOOK_TIMEOUT), connect=5.0)
         self._trust = _trust(access.ca)
         self._login = Login(access.credentials, self._exchange, on_refused=on_refused)
         self._traffic = traffic or Traffic()
@@ -94,8 +98,7 @@ class ConductorHttp:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._session is not None:
-            await self._session.close()
+        await self._open.aclose()
 
     def use(self, credentials: Credentials) -> None:
         """Say who we are in another way from now on."""
@@ -213,6 +216,7 @@ class ConductorHttp:
                 params=params,
                 json=body if body is not None else None,
                 headers=headers,
+                timeout=self._timeout if patient else self._look_timeout,
                 # Followed, it would carry the credentials to wherever it points, and POST as GET.
                 allow_redirects=False,
             ) as response:

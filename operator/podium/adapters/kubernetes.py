@@ -22,7 +22,8 @@ from podium.ports import Conflict, Gone, Json, Key, Outage, Refused, RetryLater
 _PAGE = 500
 _APPLY = "application/apply-patch+yaml"
 _MERGE_PATCH = "application/merge-patch+json"
-_REQUEST_TIMEOUT = 30
+# Every write may be repeated; one whose connection died in a short outage is not waited for long.
+_REQUEST_TIMEOUT = 10
 _PLURALS = {kind.kind: kind.plural for kind in KINDS}
 
 

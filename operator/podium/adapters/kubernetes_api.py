@@ -16,7 +16,7 @@ from podium.core.outage import Outcome
 log = logging.getLogger(__name__)
 
 _AT_ONCE = 64
-_REQUEST_TIMEOUT = 30.0
+_REQUEST_TIMEOUT = 15.0
 _PROBE_TIMEOUT = 4.0
 # Credentials are read anew at most this often, whoever is refused.
 _RENEWAL_REST = 1.0

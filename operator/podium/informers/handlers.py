@@ -46,7 +46,7 @@ def build_registry(
         settings.persistence.finalizer = f"{GROUP}/kopf-unused"
         settings.posting.enabled = False
         settings.watching.chunk_size = 500
-        settings.networking.request_timeout = 30.0
+        settings.networking.request_timeout = 15.0
         settings.networking.connect_timeout = 5.0
         settings.networking.error_backoffs = _PATIENCE
         # The server ends each watch after so long, and it goes on where it ended; one that is

@@ -8,7 +8,7 @@ import contextlib
 import logging
 from collections.abc import Callable, Iterable
 
-from podium.ports import Conductor, Key, PortError, RunSeen
+from podium.ports import Conductor, Key, NotSent, PortError, RunSeen
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +51,7 @@ class RunTracker:
         self._ending: dict[str, int] = {}
         self._swept: dict[tuple[str, int], None] = {}
         self._watermark_ms = 0
+        self._at_once = _READ_AT_ONCE
         self._turn = 0
         self._work = asyncio.Event()
         self.sweeps = 0
@@ -180,7 +181,7 @@ class RunTracker:
                 await asyncio.sleep(_GATHER)
                 continue  # what was stale may have been forgotten meanwhile
             now = loop.time()
-            due = [workflow_id for workflow_id, at in self._stale.items() if at <= now][:_READ_AT_ONCE]
+            due = [workflow_id for workflow_id, at in self._stale.items() if at <= now][: self._at_once]
             if not due:
                 self._work.clear()
                 with contextlib.suppress(TimeoutError):
@@ -196,8 +197,12 @@ class RunTracker:
                 log.debug("cannot read %s runs: %s", len(due), error)
                 for workflow_id in due:
                     self._stale.setdefault(workflow_id, loop.time() + 1.0)
+                if not isinstance(error, NotSent):
+                    # Perhaps it was too much for the time that an answer has.
+                    self._at_once = max(1, len(due) // 2)
                 await asyncio.sleep(0.5)
                 continue
+            self._at_once = min(_READ_AT_ONCE, self._at_once * 2)
             self._take_in(views.items())
 
     def _take_in(self, views: Iterable[tuple[str, RunSeen | None]]) -> None:
