@@ -16,14 +16,14 @@ from support.fakes import FakeClock, FakeConductor
 class Followed:
     """A tracker at work on a Conductor in memory; `woken` in order."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, sweep_interval: float = 3600.0) -> None:
         self.conductor = FakeConductor(FakeClock(), lasts=1e9)
         self.woken: list[str] = []
         self.strangers: list[tuple[str, str]] = []
         self.tracker = RunTracker(
             self.conductor,
             lambda key: self.woken.append(key.name),
-            sweep_interval=3600.0,
+            sweep_interval=sweep_interval,
             stranger=lambda *who: self.strangers.append(who),
         )
 
@@ -231,3 +231,21 @@ async def test_a_read_that_is_too_much_at_once_is_made_smaller(followed: Followe
     followed.conductor.get_runs = get_few  # type: ignore[method-assign]
     followed.add(*(f"w{n}" for n in range(30)))
     await followed.until_woken(30)
+
+
+async def test_while_only_the_search_is_ill_active_runs_are_read_all_the_same() -> None:
+    ready = Followed(sweep_interval=0.02)
+
+    async def search(since_ms: int) -> tuple[Moved, ...]:
+        raise RetryLater("no Elasticsearch")
+
+    ready.conductor.list_moved = search
+    following = asyncio.create_task(ready.tracker.run())
+    try:
+        ready.add("w")
+        await ready.until_woken(1)
+        ready.conductor.set_state("w", "COMPLETED")
+        await ready.until_woken(2)
+    finally:
+        following.cancel()
+        await asyncio.gather(following, return_exceptions=True)

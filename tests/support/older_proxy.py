@@ -54,9 +54,11 @@ class OlderProxy(CuttingProxy):
     async def _pass(self, request: web.Request) -> web.StreamResponse:
         for method, path, status in self.lacks:
             if request.method == method and re.fullmatch(path, request.path):
-                words = f"No static resource {request.path[1:]}."
-                if status in (405, NO_METHOD):
-                    words = f"Request method '{method}' is not supported"
+                words = {
+                    404: f"No static resource {request.path[1:]}.",
+                    405: f"Request method '{method}' is not supported",
+                    NO_METHOD: f"Request method '{method}' is not supported",
+                }.get(status, "something is wrong")
                 return web.json_response({"status": status, "message": words}, status=status)
         self.asked[f"{request.method} {re.sub(r'[0-9a-f-]{36}', 'ID', request.path)}"] += 1
         if not self._index and request.path.endswith("/search") and request.method == "GET":

@@ -20,7 +20,7 @@ from podium.ports import (
 )
 
 LONGEST_WORDS = 400
-_NO_ENDPOINT = re.compile(r"No static resource .*|Request method '\w+' is not supported")
+_NO_METHOD = re.compile(r"Request method '\w+' is not supported")
 
 
 @dataclass
@@ -57,7 +57,14 @@ class Answer:
         """
         if not self.is_its_own:
             return False
-        return self.status in (405, 501) or bool(_NO_ENDPOINT.fullmatch(self.body["message"] or ""))
+        message = str(self.body["message"])
+        match self.status:
+            case 404:
+                return message.startswith("No static resource")
+            case 500:
+                return bool(_NO_METHOD.fullmatch(message))
+            case status:
+                return status in (405, 501)
 
     def outcome(self, *, wants_json: bool) -> tuple[Outcome, str]:
         """What it says of the server that answered."""

@@ -141,6 +141,9 @@ class RunTracker:
                 if not self.last_error:
                     log.warning("cannot look for runs that moved: %s", error)
                 self.last_error = str(error)
+                if not isinstance(error, NotSent):
+                    # The server is there, its search is not: its index may have a store of its own.
+                    self._read_in_turn()
 
     async def sweep(self) -> None:
         """Find the runs that moved since the last sweep, and have them read."""

@@ -1,0 +1,38 @@
+"""What an answer says of the server that gave it."""
+
+import json
+
+import pytest
+
+from podium.adapters.conductor_answers import Answer, NoEndpoint, raise_for
+
+NO_GET = "Request method 'GET' is not supported"
+
+
+@pytest.mark.parametrize(
+    ("status", "message", "missing"),
+    [
+        (404, "No static resource api/version.", True),
+        (404, "No such workflow found by id: x", False),
+        (405, NO_GET, True),
+        (500, NO_GET, True),
+        (500, f"Task x failed: {NO_GET}", False),
+        (501, "later", True),
+        (503, "No static resource", False),
+        (400, NO_GET, False),
+    ],
+)
+def test_an_older_server_is_told_from_an_ill_one_and_from_what_is_absent(
+    status: int, message: str, missing: bool
+) -> None:
+    answer = Answer(status, json.dumps({"message": message}), "application/json")
+    assert answer.is_no_endpoint is missing
+    if missing:
+        assert answer.outcome(wants_json=True)[0] == "fine"
+        with pytest.raises(NoEndpoint):
+            raise_for(answer)
+
+
+def test_the_404_of_something_else_is_no_older_server() -> None:
+    assert not Answer(404, "<html>No static resource", "text/html").is_no_endpoint
+    assert not Answer(405, "no", "text/plain").is_no_endpoint
