@@ -299,6 +299,26 @@ def test_a_vanished_run_can_only_be_restarted_and_is_looked_for_once_more() -> N
     assert last_action(refused)["message"] == "Conductor no longer has the run; Restart starts it again"
 
 
+def test_a_run_that_was_lost_with_conductors_data_is_started_anew_by_restart() -> None:
+    lost = seen_of(view(), {"id": "1", "type": "Restart"})
+    conductor = {
+        **lost.run.status["conductor"],
+        "store": "old",
+        "attempt": 1,
+        "requestedAt": "2026-01-01T10:00:00Z",
+    }
+    lost = replace(lost, run=replace(lost.run, status={"phase": "Running", "conductor": conductor}))
+    first = decide_run(replace(lost, conductor="Absent", store="new", store_fresh=True), NOW)
+    assert isinstance(first, Report)
+    assert first.status is not None
+    assert first.status["lastAction"]["result"] == "Done"
+    begun = replace(lost, run=replace(lost.run, status=first.status), conductor=None, store="new")
+    assert isinstance(decide_run(begun, NOW), do.LookUp)
+    effect = decide_run(replace(begun, lookup=()), NOW)
+    assert isinstance(effect, do.WriteIntent)
+    assert (effect.status["conductor"]["store"], effect.status["conductor"]["attempt"]) == ("new", 2)
+
+
 def test_restart_of_a_run_that_goes_on_ends_it_first() -> None:
     seen = replace(intended(view("RUNNING"), {"id": "1", "type": "Restart"}, "1"), intent_fresh=True)
     assert isinstance(decide_run(seen, NOW), do.Terminate)

@@ -287,7 +287,9 @@ def _begin_anew(seen: Seen, now: datetime) -> Report | None:
     if seen.run.spec.desired_state == "Terminated":
         return None
     acted = done(action.id, action.type, now)
-    conductor = {name: value for name, value in seen.run.status["conductor"].items() if name != "workflowId"}
+    # Nor the mark of the database: it was asked for in whatever database there is now.
+    left_out = ("workflowId", "store")
+    conductor = {name: value for name, value in seen.run.status["conductor"].items() if name not in left_out}
     status = acted.fields | {"phase": "Starting", "conductor": conductor}
     message = "Conductor no longer has the run: it is started again"
     return Report(status, active_words("Starting", message), acted.notes, requeue_after=timedelta(0))
