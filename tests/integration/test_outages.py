@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from podium import app
+from podium.adapters import conductor_http, gate
 from podium.core.runs import outage as sitting_out
 from podium.local import Conductor, ControlPlane, free_port
 from podium.ports import Json
@@ -86,6 +87,9 @@ async def test_however_conductor_is_away_no_run_fails(
     monkeypatch.setattr(sitting_out, "TOLD_AFTER", timedelta(seconds=1))
     monkeypatch.setattr(sitting_out, "_SPREAD", timedelta(seconds=1))
     monkeypatch.setattr(noticing, "TOLD_AFTER", timedelta(seconds=1))
+    # Silence is found out in 6 s instead of 18.
+    monkeypatch.setattr(gate, "_QUIET", 1.5)
+    monkeypatch.setattr(conductor_http, "_PROBE_TIMEOUT", 1.0)
     await bed.start_operator(conductor_url=proxy.url)
     await bed.start_worker("a")
     await bed.apply(workflow("w", "a"), workflow("long", "nobody"), workflow_run("active", "long"))
@@ -202,7 +206,7 @@ async def test_however_the_api_server_is_away_all_goes_on(
             await proxy.go(way)
             await bed.apply(workflow_run(f"new-{way}", "w"))
             await bed.kubectl("delete", "workflowrun", "-n", bed.namespace, f"before-{way}", "--wait=false")
-            await asyncio.sleep(3.0)
+            await asyncio.sleep(2.0)
             back = time.monotonic()
             await proxy.go("pass")
             took = await measured(
@@ -247,7 +251,7 @@ async def test_expired_credentials_are_read_anew(bed: Bed, cluster: ControlPlane
         token = await new_token()
         await asyncio.sleep(11.0)
         await bed.apply(workflow_run("r", "w"))
-        await asyncio.sleep(3.0)
+        await asyncio.sleep(2.0)
         assert not (await bed.get("WorkflowRun", "r"))["status"].get("phase")
         write_token(kubeconfig, proxy.url, tmp_path / "proxy-ca.crt", token)
         assert await measured("fresh credentials", bed.until_phase("r", "Succeeded")) < SOON
@@ -295,7 +299,7 @@ async def test_a_leader_that_is_cut_off_steps_down_and_stands_by_again(
 
 @pytest.mark.parametrize("away", [False, True], ids=["Conductor up", "Conductor silent"])
 async def test_a_namespace_with_200_runs_is_deleted_in_time(bed: Bed, proxy: OutageProxy, away: bool) -> None:
-    await bed.start_operator(conductor_url=proxy.url, deletion_timeout=10.0)
+    await bed.start_operator(conductor_url=proxy.url, deletion_timeout=5.0)
     await bed.apply(workflow("w", "nobody"))
     await bed.until_ready("w")
     active = [workflow_run(f"active{n}", "w") for n in range(50)]
