@@ -127,19 +127,19 @@ async def test_no_minute_is_started_twice_or_missed_through_crashes_and_restarts
                     points[point] += 1
                     raise Crashed(point)
 
-        await bed.start_operator(crash=crash, clock=clock, listen="127.0.0.1:0")
+        await bed.start_operator(crash=crash, clock=clock, unknown_start_wait=4.0, listen="127.0.0.1:0")
         ending = asyncio.create_task(bed.crashed())
         await asyncio.wait({ending}, timeout=3)
         if not ending.done():
             await bed.stop_operator_of(ending)
-    await bed.start_operator(clock=clock)
+    await bed.start_operator(clock=clock, unknown_start_wait=4.0)
     since = datetime.fromisoformat(standing(seen)["since"])
 
     def is_caught_up(body: Json) -> bool:
         last = datetime.fromisoformat(standing(body).get("lastTime", "2000-01-01T00:00:00Z"))
         return clock.now() - last < timedelta(seconds=60)
 
-    seen = await bed.until("Workflow", "often", is_caught_up)
+    seen = await bed.until("Workflow", "often", is_caught_up, within=90)
     last = datetime.fromisoformat(standing(seen)["lastTime"])
     first = since.replace(second=0) + timedelta(minutes=1)
     wanted = [first + timedelta(minutes=n) for n in range(int((last - first).total_seconds()) // 60 + 1)]
