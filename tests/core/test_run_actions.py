@@ -159,7 +159,7 @@ def test_it_is_sent_only_behind_an_intent_of_the_same_pass() -> None:
         (
             {"id": "1", "type": "Skip", "task": "node-9"},
             "node_9",
-            view("RUNNING", (TaskSeen("node_9", "x", "SKIPPED"),)),
+            view("RUNNING", (TaskSeen("node_9", "x", "SKIPPED"), TaskSeen("a", "a", "SCHEDULED"))),
         ),
     ],
     ids=["retried and runs", "retried and failed again", "restarted", "run again", "skipped"],
@@ -476,6 +476,18 @@ def test_a_run_that_nothing_moves_says_since_when_and_why(seen: Seen, cause: str
 
 def test_conductor_is_nudged_when_it_is_late_itself() -> None:
     assert decide_run(stalled(TaskSeen("a", "make", "COMPLETED", end_ms=OLD)), NOW) == do.Nudge("w1")
+
+
+def test_a_run_whose_last_task_ended_is_not_left_to_conductors_sweeper() -> None:
+    ended = TaskSeen("a", "make", "COMPLETED", end_ms=MS - 16_000)
+    seen = seen_of(view("RUNNING", (ended,)))
+    assert decide_run(seen, NOW) == do.Nudge("w1")
+    after = decide_run(replace(seen, done=frozenset({"Nudge"})), NOW)
+    assert isinstance(after, Report)
+    assert after.requeue_after == timedelta(seconds=15)
+    fresh = decide_run(seen_of(view("RUNNING", (replace(ended, end_ms=MS - 1_000),))), NOW)
+    assert isinstance(fresh, Report)
+    assert fresh.requeue_after == timedelta(seconds=14)
 
 
 def test_a_worker_that_gives_signs_of_life_is_progress() -> None:

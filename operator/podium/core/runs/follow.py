@@ -12,7 +12,7 @@ from podium.core.run_status import FAILURE_RUN, PHASES, describe_run, explain_en
 from podium.core.runs.act import Acted, act, done, new_action, refused
 from podium.core.runs.approvals import answer_waiting, waiting_tasks
 from podium.core.runs.outage import judge_absence, sit_out
-from podium.core.runs.progress import find_stall, last_move
+from podium.core.runs.progress import find_stall, has_open_tasks, last_move
 from podium.core.runs.seen import LOOK_AGAIN, SETTLE, WAIT_FOR_CONDUCTOR, Seen, WorkflowFacts
 from podium.core.runs.words import (
     active_words,
@@ -26,6 +26,8 @@ from podium.ports import Json, RunSeen, RunState
 
 _END_REASONS: dict[RunState, Reason] = {"TIMED_OUT": "TimedOut", "TERMINATED": "Terminated"}
 _NEVER_TAKEN = "PendingTimeout: "
+# Conductor decides what comes next within a second or two.
+_LATE = timedelta(seconds=15)
 _LOOK_AT_STALL = timedelta(minutes=1)
 
 
@@ -176,8 +178,15 @@ def _describe_failure_run(seen: Seen) -> Json:
 def _progress(seen: Seen, now: datetime, view: RunSeen) -> tuple[Word, timedelta] | RunEffect:
     """The condition Progressing, and when it may become another one; or what must be known for it."""
     deadline = (seen.workflow or WorkflowFacts("", None, suspended=False)).progress_deadline
-    left = last_move(seen, view) + deadline - now
+    moved = last_move(seen, view)
+    left = moved + deadline - now
     if left > timedelta(0):
+        if view.tasks and not has_open_tasks(view):
+            # Conductor can lose sight of a run whose last task has ended (seen on a busy server).
+            late = now - moved >= _LATE
+            if late and "Nudge" not in seen.done:
+                return do.Nudge(view.workflow_id)
+            left = min(left, _LATE if late else moved + _LATE - now)
         return Word("Progressing", "True", "Progressing"), left
     if seen.pollers is None:
         return do.ReadPollers()

@@ -31,6 +31,11 @@ def last_move(seen: Seen, view: RunSeen) -> datetime:
     return from_milliseconds(max(latest, view.create_ms, view.retried_ms)) or seen.run.created
 
 
+def has_open_tasks(view: RunSeen) -> bool:
+    """Whether anything is still to be done, or waited for, before Conductor has to decide."""
+    return any(task.state in ("SCHEDULED", "IN_PROGRESS") for task in latest_attempts(view.tasks))
+
+
 def find_stall(seen: Seen, view: RunSeen, now: datetime) -> Stall:
     """Why a run that nothing moved for a while does not get on."""
     since = last_move(seen, view)
