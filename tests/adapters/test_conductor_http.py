@@ -77,6 +77,14 @@ async def test_a_token_that_cannot_be_had_now_is_nothing_sent() -> None:
             await http.start(START)
 
 
+async def test_nothing_at_all_is_what_absence_reads_as() -> None:
+    async def silent(_: web.Request) -> web.Response:
+        return web.Response(status=204)
+
+    async with serve(silent) as url, HttpConductor(url) as http:
+        assert await http._read("GET", "/tasks/t/log", absent=[]) == []
+
+
 async def test_requests_wait_for_their_budget_and_none_is_lost() -> None:
     came: list[tuple[float, str]] = []
 

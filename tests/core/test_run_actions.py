@@ -217,7 +217,7 @@ def test_one_that_was_certainly_not_sent_begins_anew() -> None:
         (
             RETRY,
             view("RUNNING"),
-            "the run has not ended: wait for its end, or set desiredState to Terminated",
+            "the run has not ended: wait for its end; Restart ends it and begins anew",
         ),
         (RETRY, view("COMPLETED"), "the run succeeded, so nothing is to be retried"),
         ({"id": "1", "type": "Rerun", "fromTask": "a"}, view("RUNNING"), "the run has not ended"),

@@ -36,7 +36,7 @@ async def retry(place: Place, run: str, wait: bool, timeout: timedelta | None) -
 @timeout_option
 @cluster_options
 async def restart(place: Place, run: str, wait: bool, timeout: timedelta | None) -> int | None:
-    """Run a finished RUN again from its beginning, with the same input.
+    """Run RUN again from its beginning, with the same input; one that goes on is ended first.
 
     \b
     Example:

@@ -18,7 +18,7 @@ from podium.core.runs.shape import Shape, why_not_rerun, why_not_skip
 from podium.core.runs.words import has_ended, report_conditions, words_of
 from podium.ports import Json, RunSeen, TaskSeen
 
-_RUNNING = "the run has not ended: wait for its end, or set desiredState to Terminated"
+_RUNNING = "the run has not ended: wait for its end; Restart ends it and begins anew"
 _MOST_DEPTH = 5
 
 
