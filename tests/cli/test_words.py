@@ -15,7 +15,7 @@ from podium.cli.access import Told
 from podium.cli.approvals import choose_waiting
 from podium.cli.get import grow
 from podium.cli.run import read_object, set_values
-from podium.cli.schedule import choose, parse_moment
+from podium.cli.schedule import choose, parse_moment, why_never
 from podium.ports import Json
 
 
@@ -199,3 +199,11 @@ def test_a_schedule_is_found_by_its_name_and_its_place_is_known() -> None:
         choose(body, None)
     with pytest.raises(Told, match="has no schedules"):
         choose({"metadata": {"name": "w"}, "spec": {}}, None)
+
+
+def test_a_schedule_that_means_nothing_is_told_before_anything_is_promised() -> None:
+    assert why_never({"name": "nightly", "cron": "0 2 * * *", "timeZone": "Europe/Berlin"}) == ""
+    assert why_never({"name": "nightly", "cron": "61 2 * * *"}).startswith("cron: '61' is no minute")
+    assert "did you mean Europe/Berlin?" in why_never(
+        {"name": "nightly", "cron": "0 2 * * *", "timeZone": "Europe/Berlni"}
+    )

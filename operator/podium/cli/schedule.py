@@ -11,6 +11,7 @@ from podium.cli.access import Place, Told, cluster_options, json_option, print_j
 from podium.cli.tables import age_of, format_table
 from podium.core.definitions.findings import did_you_mean
 from podium.core.durations import format_time
+from podium.core.schedules.cron import InvalidSchedule, parse_cron
 from podium.ports import Json, Refused
 
 
@@ -111,6 +112,10 @@ async def backfill(place: Place, workflow: str, name: str, start: str, end: str)
     span = {"start": parse_moment(start, zone, "--start"), "end": parse_moment(end, zone, "--end")}
     if span["start"] >= span["end"]:
         raise Told(f"--start {start} is not before --end {end}")
+    if span["end"] > datetime.now(UTC):
+        raise Told(
+            f"--end {end} is not over yet: the clock starts those runs itself; end with a time that is past"
+        )
     times = {edge: format_time(moment) for edge, moment in span.items()}
     await change(place, workflow, name, {"backfill": {"id": secrets.token_hex(6), **times}}, alone=True)
     click.echo(
@@ -126,6 +131,8 @@ async def change(
     for _ in range(8):
         body = await place.get("Workflow", workflow)
         chosen = choose(body, name, alone=alone)
+        if alone and (problem := why_never(chosen[0][1])):
+            raise Told(f"schedule {chosen[0][1]['name']!r} of {workflow} starts nothing: {problem}")
         if "backfill" in values:
             _refuse_second_backfill(body, chosen[0][1])
         operations: list[Json] = []
@@ -145,6 +152,15 @@ async def change(
             continue
         return [str(item["name"]) for _, item in chosen]
     raise Told(f"workflow {workflow!r} changes all the time: try again")
+
+
+def why_never(item: Json) -> str:
+    """What is wrong with a schedule's cron or time zone, and what to do; empty if nothing is."""
+    try:
+        parse_cron(str(item["cron"]), item.get("timeZone") or "UTC")
+    except InvalidSchedule as problem:
+        return f"{problem.field}: {problem}; {problem.remedy}"
+    return ""
 
 
 def choose(body: Json, name: str | None, *, alone: bool = True) -> list[tuple[int, Json]]:
@@ -212,9 +228,15 @@ def _rows(found: Iterable[Json], everywhere: bool, now: datetime) -> Iterable[tu
             item.get("timeZone") or "UTC",
             str(bool(item.get("suspend"))),
             f"{last} ago" if last else "",
-            "" if item.get("suspend") else status.get("nextTime") or "",
+            _next_of(item, status),
             status.get("lastRun") or "",
         )
+
+
+def _next_of(item: Json, status: Json) -> str:
+    if why_never(item):
+        return "never (podium lint says why)"
+    return "" if item.get("suspend") else status.get("nextTime") or ""
 
 
 def _statuses(body: Json) -> list[Json]:

@@ -228,3 +228,15 @@ def test_a_run_with_a_reference_is_checked_against_the_schema_too() -> None:
     code, out, _ = run("-", text=f"{text}  input: {{size: 1, token: x}}\n")
     assert code == 1
     assert "spec.inputFrom[0].toField: 'token' is in spec.input too" in out
+
+
+def test_an_address_without_a_scheme_is_told_as_one() -> None:
+    text = """\
+apiVersion: podium.dev/v1alpha1
+kind: ConductorConnection
+metadata: {name: team}
+spec: {url: "conductor:8080/api"}
+"""
+    code, out, _ = run("-", text=text)
+    assert code == 1
+    assert "spec.url: is not an address such as https://conductor.example/api" in out

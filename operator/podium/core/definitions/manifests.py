@@ -231,6 +231,8 @@ def _words(kind: str, message: str, context: dict[str, Any]) -> str:
             return "is missing"
         case "string_pattern_mismatch" if "ms|s|m|h" in context.get("pattern", ""):
             return "is not a duration such as 90s, 10m or 1h30m"
+        case "string_pattern_mismatch" if "https?" in context.get("pattern", ""):
+            return "is not an address such as https://conductor.example/api: begin with http:// or https://"
         case "string_pattern_mismatch":
             return "is not a name: small letters, digits, '-' and '.'"
         case "literal_error":
