@@ -20,7 +20,6 @@ from podium.core.definitions.findings import did_you_mean
 from podium.ports import Json, Key, Refused
 
 _PLURALS = {kind.kind: kind.plural for kind in KINDS}
-_MANAGER = "podium-cli"
 _MERGE_PATCH = "application/merge-patch+json"
 _JSON_PATCH = "application/json-patch+json"
 _REQUEST_TIMEOUT = 30
@@ -47,6 +46,8 @@ class Caller:
 class PersonalCluster(KubernetesCluster):
     """The API server as the user of a kubeconfig sees it. `namespace`: that of the context."""
 
+    manager = "podium-cli"
+
     def __init__(self, configuration: Any, namespace: str) -> None:
         super().__init__(configuration)
         self.namespace = namespace
@@ -62,20 +63,6 @@ class PersonalCluster(KubernetesCluster):
         return Caller(
             answer.status.user_info.username, answer.metadata.creation_timestamp or datetime.now(UTC)
         )
-
-    async def create_as_user(self, body: Json) -> Json:
-        """Create an object of one of our kinds; `generateName` will do. Raises Conflict."""
-        async with translate_errors():
-            stored: Json = await self._objects.create_namespaced_custom_object(
-                GROUP,
-                VERSION,
-                body["metadata"]["namespace"],
-                _PLURALS[body["kind"]],
-                body,
-                field_manager=_MANAGER,
-                _request_timeout=_REQUEST_TIMEOUT,
-            )
-            return stored
 
     async def merge_as_user(self, key: Key, patch: Json, *, resource_version: str) -> Json:
         """Merge into the object, if it is unchanged since (Conflict). Raises Gone, Refused."""
@@ -100,7 +87,7 @@ class PersonalCluster(KubernetesCluster):
                 _PLURALS[key.kind],
                 key.name,
                 patch,
-                field_manager=_MANAGER,
+                field_manager=self.manager,
                 _content_type=content_type,
                 _request_timeout=_REQUEST_TIMEOUT,
             )

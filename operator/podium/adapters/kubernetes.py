@@ -30,6 +30,9 @@ _PLURALS = {kind.kind: kind.plural for kind in KINDS}
 class KubernetesCluster:
     """`podium.ports.Cluster` on a real API server. Open it with `async with`."""
 
+    manager = FIELD_MANAGER
+    """Who owns the fields that are written, unless a call says otherwise."""
+
     def __init__(self, configuration: Any, reload: Reload | None = None) -> None:
         """`configuration`: a loaded kubernetes.aio Configuration. `reload()`: the same anew, after a 401."""
         self._configuration = configuration
@@ -103,7 +106,7 @@ class KubernetesCluster:
                 body["metadata"]["namespace"],
                 _PLURALS[body["kind"]],
                 body,
-                field_manager=FIELD_MANAGER,
+                field_manager=self.manager,
                 _request_timeout=_REQUEST_TIMEOUT,
             )
             return stored
