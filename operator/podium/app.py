@@ -17,12 +17,15 @@ from podium.adapters.conductor import HttpConductor
 from podium.adapters.events import EventRecorder
 from podium.adapters.kubernetes import KubernetesCluster, load_configuration
 from podium.adapters.metrics import Metrics
+from podium.adapters.workers import HttpWorkers
+from podium.adapters.workloads import KubernetesWorkloads
 from podium.core import retention, runs, workflow
 from podium.core.definitions import Rules
 from podium.core.objects import (
     is_finished,
 )
 from podium.gateway.site import Site, serve
+from podium.gauges import show
 from podium.informers.handlers import connection_of
 from podium.informers.watching import watch
 from podium.ports import Access, Clock, Key
@@ -35,6 +38,7 @@ from podium.reconciler.lease import LeaderLease
 from podium.reconciler.loop import work
 from podium.reconciler.outages import Outages, mind_cluster
 from podium.reconciler.patience import every, first
+from podium.reconciler.pool_parts import PoolParts
 from podium.reconciler.queue import KeyedQueue
 from podium.reconciler.resync import resync
 from podium.reconciler.retention import GATHER, RetentionReconciler, retention_key
@@ -85,9 +89,14 @@ async def operate(
         traffic=traffic,
         on_refused=lambda: _read_again(settings, default),
     )
-    async with KubernetesCluster(await load(), load) as cluster, default as conductor:
+    time_of_day = clock or SystemClock()
+    async with (
+        KubernetesCluster(await load(), load) as cluster,
+        default as conductor,
+        HttpWorkers(time_of_day) as workers,
+    ):
         while True:
-            operator = Operator(settings, cluster, conductor, traffic, crash, clock or SystemClock())
+            operator = Operator(settings, cluster, conductor, workers, traffic, crash, time_of_day)
             code = await operator.run(connection, stop, ready)
             if not operator.stepped_down or stop.is_set():
                 return code
@@ -111,6 +120,7 @@ class Operator:
         settings: Settings,
         cluster: KubernetesCluster,
         conductor: HttpConductor,
+        workers: HttpWorkers,
         traffic: Traffic,
         crash: Callable[[str], None],
         clock: Clock,
@@ -139,7 +149,7 @@ class Operator:
             stranger=self._on_stranger,
         )
         self.connections = Connections(
-            Link(conductor, follow(conductor), settings.isolation),
+            Link(conductor, follow(conductor), settings.isolation, settings.url_for_workers),
             self.store,
             default_namespaces=frozenset(settings.default_connection_namespaces),
         )
@@ -151,6 +161,17 @@ class Operator:
             self.connections,
             self._dial,
             follow,
+            wake=self._queue.add,
+        )
+        self._workloads = KubernetesWorkloads(cluster.api, settings.namespaces)
+        self._pools = PoolParts.build(
+            cluster,
+            self._workloads,
+            workers,
+            self.connections,
+            self._clock,
+            self._recorder,
+            self.store,
             wake=self._queue.add,
         )
         self._intake = Intake(self.store, self._echoes, self._queue.add)
@@ -209,6 +230,7 @@ class Operator:
             "reconcile": work(self._queue, self._reconcilers, at_once=settings.reconcilers),
             "links": self.connections.run(self._outages.watch),
             "events": self._recorder.run(),
+            **self._pools.jobs(),
             "resync": every(settings.resync_interval, self._resync),
             "drift": every(settings.drift_interval, self._find_drift),
             "workers": every(_LOOK_AT_WORKERS, self._look_at_workers),
@@ -285,29 +307,23 @@ class Operator:
             "WorkflowRun": run_reconciler.reconcile,
             "Workflow": self._workflows.reconcile,
             "Schedules": schedules.reconcile,
+            "WorkerPool": self._pools.reconciler.reconcile,
             "ConductorConnection": self._dialing.reconcile,
             "Retention": self._build_retention().reconcile,
         }
         self._reconcilers = {
             kind: self.metrics.measured(kind, reconcile) for kind, reconcile in reconcilers.items()
         }
-        self.metrics.gauge("queue_keys", "Objects waiting to be looked at", lambda: float(len(self._queue)))
-        self.metrics.gauge(
-            "due_keys", "Objects being looked at, or due to be", lambda: float(self._queue.due)
+        show(
+            self.metrics,
+            self._queue,
+            self.traffic,
+            self.connections.default.conductor,
+            self._outages,
+            lambda: self.cluster.writes + self._workloads.writes,
+            self.store,
+            self._pools.reconciler,
         )
-        self.metrics.gauge("conductor_requests", "Requests to Conductor", lambda: self.traffic.requests)
-        self.metrics.gauge(
-            "conductor_wait_seconds",
-            "Time that requests waited for their budget",
-            lambda: self.traffic.waited,
-        )
-        up = self.connections.default.conductor
-        self.metrics.gauge("conductor_up", "1 if Conductor answers", lambda: up.outage is None)
-        self.metrics.growing(
-            "conductor_outage_seconds", "How long Conductors were away", lambda: self._outages.seconds
-        )
-        self.metrics.gauge("status_writes", "Writes to the API server", lambda: self.cluster.writes)
-        self.metrics.gauge("active_runs", "Runs not yet finished", self._active_runs)
 
     async def _dial(self, access: Access, on_refused: Callable[[], None]) -> HttpConductor:
         client = HttpConductor(
@@ -381,6 +397,3 @@ class Operator:
         log.error("the Lease was not renewed in time: another replica may lead; stopping all work")
         self.stepped_down = True
         self._over.set()
-
-    def _active_runs(self) -> float:
-        return float(sum(not is_finished(item) for item in self.store.runs.values()))

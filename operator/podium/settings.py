@@ -37,6 +37,8 @@ class Settings(BaseModel):
     """Requests a second at most through the operator's own connection; more wait."""
     default_connection_namespaces: tuple[str, ...] = ()
     """Namespaces whose Workflows may use the operator's own Conductor; empty: all."""
+    worker_conductor_url: str = ""
+    """Conductor's API as the pods of WorkerPools reach it; empty: as the operator does."""
     conductor_timeout: float = Field(default=60.0, gt=0)
     """Longest answer to a start or an action that is waited for; to anything else, 20 s at most.
 
@@ -101,6 +103,11 @@ class Settings(BaseModel):
                 "set both PODIUM_CONDUCTOR_AUTH_KEY and PODIUM_CONDUCTOR_AUTH_SECRET, or neither"
             )
         return self
+
+    @property
+    def url_for_workers(self) -> str:
+        """The operator's own Conductor, as pods reach it."""
+        return (self.worker_conductor_url or self.conductor_url).rstrip("/")
 
     def access(self) -> Access:
         """How the operator's own Conductor is reached. Raises SettingsError for a file that is no good."""

@@ -11,12 +11,11 @@ import re
 import secrets
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import cast
 from urllib.parse import quote
 
 from podium.adapters.conductor_answers import LONGEST_WORDS, Answer, raise_for, raise_for_once
-from podium.adapters.conductor_facts import ConductorFacts
 from podium.adapters.conductor_json import (
     check_versions,
     demands_address,
@@ -25,6 +24,7 @@ from podium.adapters.conductor_json import (
     with_address,
     without_address,
 )
+from podium.adapters.conductor_queues import ConductorQueues
 from podium.core.servers import BULK_READ, DEFINITION_VERSIONS, SEARCH
 from podium.ports import (
     Conflict,
@@ -33,7 +33,6 @@ from podium.ports import (
     Moved,
     NotSent,
     OutcomeUnknown,
-    Polled,
     Refused,
     RetryLater,
     RunSeen,
@@ -52,7 +51,7 @@ _RUN_ID = re.compile(r"[\w.:-]{1,128}")
 _STORE_ID = re.compile(r"\bid ([0-9a-f]{16})\b")
 
 
-class HttpConductor(ConductorFacts):
+class HttpConductor(ConductorQueues):
     """`podium.ports.Conductor` over HTTP. Open it with `async with`."""
 
     # --- definitions ---------------------------------------------------------------------------------
@@ -148,19 +147,6 @@ class HttpConductor(ConductorFacts):
             answer = await self._send(method, path, body=[with_address(body)])
         raise_for(answer)
         return answer
-
-    async def list_pollers(self) -> tuple[Polled, ...]:
-        """The last poll of every task type, per domain: one request."""
-        found = await self._read("GET", "/tasks/queue/polldata/all")
-        with making_sense("who polls"):
-            return tuple(
-                Polled(
-                    task_type=str(item.get("queueName", "")),
-                    domain=item.get("domain") or "",
-                    at=datetime.fromtimestamp(item.get("lastPollTime", 0) / 1000, UTC),
-                )
-                for item in found
-            )
 
     async def read_store(self, cluster_id: str) -> str:
         """What tells its database from every other; made if absent; "" if it cannot be kept there.

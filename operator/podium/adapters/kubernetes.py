@@ -57,6 +57,11 @@ class KubernetesCluster:
         await self._open.aclose()
 
     @property
+    def api(self) -> Any:
+        """The open client, for what is not one of our kinds."""
+        return self._api
+
+    @property
     def outage(self) -> Outage | None:
         """Since when the API server is away, if it is. While it is, calls fail at once with NotSent."""
         outage: Outage | None = self._api.gate.outage

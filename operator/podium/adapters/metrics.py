@@ -1,9 +1,9 @@
-"""What Prometheus scrapes of the operator. No label has an object's name: their number is bounded."""
+"""What Prometheus scrapes of the operator. No label has an object's name but a pool's: those are few."""
 
 from collections.abc import Awaitable, Callable, Iterable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.core import CounterMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from podium.ports import Key
@@ -27,6 +27,9 @@ _HISTOGRAMS = {
     ),
 }
 _LABELS = {"runs_deleted": ("why",)}
+
+
+Rows = Callable[[], Iterable[tuple[tuple[str, ...], float]]]
 
 
 class Metrics:
@@ -92,6 +95,10 @@ class Metrics:
         """A counter that is read when it is scraped."""
         self.registry.register(_Growing(f"podium_{name}", text, read))
 
+    def table(self, name: str, text: str, labels: tuple[str, ...], read: Rows) -> None:
+        """Gauges with labels that come and go: `read()` is asked for all rows when it is scraped."""
+        self.registry.register(_Table(f"podium_{name}", text, labels, read))
+
     def render(self) -> bytes:
         """The text that Prometheus reads."""
         return generate_latest(self.registry)
@@ -104,3 +111,19 @@ class _Growing(Collector):
 
     def collect(self) -> Iterable[CounterMetricFamily]:
         yield CounterMetricFamily(*self._family, value=self._read())
+
+
+class _Table(Collector):
+    def __init__(self, name: str, text: str, labels: tuple[str, ...], read: Rows) -> None:
+        self._name, self._text, self._labels, self._read = name, text, labels, read
+
+    def describe(self) -> Iterable[GaugeMetricFamily]:
+        """What it is, without a value."""
+        return [GaugeMetricFamily(self._name, self._text, labels=self._labels)]
+
+    def collect(self) -> Iterable[GaugeMetricFamily]:
+        """All rows as they are now."""
+        family = GaugeMetricFamily(self._name, self._text, labels=self._labels)
+        for labels, value in self._read():
+            family.add_metric(labels, value)
+        return [family]

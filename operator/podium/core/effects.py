@@ -6,6 +6,7 @@ from typing import Literal
 
 from podium.api.v1alpha1.reasons import EventReason, Reason
 from podium.core.conditions import Word
+from podium.core.pools.pods import PodSeen
 from podium.ports import Access, Json, StartRequest, TaskAnswer
 
 
@@ -242,6 +243,36 @@ class Remove:
 
 
 @dataclass(frozen=True)
+class ReadLoads:
+    """Ask workers how busy they are, before any of them is chosen to go."""
+
+    pods: tuple[PodSeen, ...]
+
+
+@dataclass(frozen=True)
+class MarkPod:
+    """Say how gladly a pod is removed: the lowest cost goes first."""
+
+    pod: PodSeen
+    cost: int
+
+
+@dataclass(frozen=True)
+class Make:
+    """Create an object of a pool, of which none is known."""
+
+    manifest: Json
+
+
+@dataclass(frozen=True)
+class Apply:
+    """Make an object of a pool as it shall be: the one with this uid, and no other of its name."""
+
+    manifest: Json
+    uid: str
+
+
+@dataclass(frozen=True)
 class Report:
     """The end of a pass: what the status says, what people are told, when to look again."""
 
@@ -256,6 +287,7 @@ class Report:
 
 DefinitionEffect = PutTaskDefinition | PutDefinition | DeleteDefinition
 WorkflowEffect = SetFinalizers | DefinitionEffect | Report
+PoolEffect = ReadLoads | MarkPod | Make | Apply | Report
 ConnectionEffect = ReadSecret | Dial | HangUp | Describe | Report
 Look = FetchDefinition | LookUp | ReadRun | ReadStore | ReadChildren | ReadPollers
 Action = Retry | Restart | Rerun | Skip

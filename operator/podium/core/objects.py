@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from podium.api.v1alpha1.conductor_connection import CONDUCTOR_CONNECTION, ConductorConnectionSpec
 from podium.api.v1alpha1.meta import GROUP, Model
 from podium.api.v1alpha1.schedule import BACKFILL, RUN_NOW, SCHEDULE_LABEL, SCHEDULED_AT
+from podium.api.v1alpha1.worker_pool import WORKER_POOL, WorkerPoolSpec
 from podium.api.v1alpha1.workflow import WORKFLOW, WorkflowSpec
 from podium.api.v1alpha1.workflow_run import FINISHED, WORKFLOW_RUN, WorkflowRunSpec
 from podium.core.durations import parse_time
@@ -48,6 +49,7 @@ class Projection(Generic[S]):
 
 Workflow = Projection[WorkflowSpec]
 WorkflowRun = Projection[WorkflowRunSpec]
+WorkerPool = Projection[WorkerPoolSpec]
 ConductorConnection = Projection[ConductorConnectionSpec]
 
 
@@ -59,6 +61,11 @@ def project_workflow(body: Json) -> Workflow:
 def project_workflow_run(body: Json) -> WorkflowRun:
     """A WorkflowRun as the API server shows it → its projection."""
     return _project(body, WORKFLOW_RUN.kind, WorkflowRunSpec)
+
+
+def project_worker_pool(body: Json) -> WorkerPool:
+    """A WorkerPool as the API server shows it → its projection."""
+    return _project(body, WORKER_POOL.kind, WorkerPoolSpec)
 
 
 def project_connection(body: Json) -> ConductorConnection:

@@ -34,7 +34,7 @@ def build_crd(kind: Kind) -> dict[str, Any]:
         "name": VERSION,
         "served": True,
         "storage": True,
-        "subresources": {"status": {}},
+        "subresources": {"status": {}} | _build_scale(kind, schema),
         "additionalPrinterColumns": [_build_column(column) for column in kind.columns],
     }
     if kind.selectable_fields:
@@ -58,6 +58,19 @@ def build_crd(kind: Kind) -> dict[str, Any]:
             "versions": [version],
         },
     }
+
+
+def _build_scale(kind: Kind, schema: Schema) -> dict[str, Any]:
+    if kind.scale is None:
+        return {}
+    paths = {
+        "specReplicasPath": kind.scale.spec_replicas,
+        "statusReplicasPath": kind.scale.status_replicas,
+        "labelSelectorPath": kind.scale.selector,
+    }
+    for path in paths.values():
+        _resolve(schema, path, of="scale subresource")
+    return {"scale": paths}
 
 
 def _build_root(kind: Kind) -> Schema:

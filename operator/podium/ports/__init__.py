@@ -17,7 +17,18 @@ from podium.ports.errors import (
     Refused,
     RetryLater,
 )
-from podium.ports.views import Moved, Polled, RunSeen, RunState, StartRequest, TaskAnswer, TaskSeen, TaskState
+from podium.ports.views import (
+    Moved,
+    Polled,
+    RunSeen,
+    RunState,
+    StartRequest,
+    TaskAnswer,
+    TaskSeen,
+    TaskState,
+    WorkerLoad,
+)
+from podium.ports.workloads import Workers, Workloads
 
 __all__ = [
     "Access",
@@ -48,4 +59,7 @@ __all__ = [
     "TaskAnswer",
     "TaskSeen",
     "TaskState",
+    "WorkerLoad",
+    "Workers",
+    "Workloads",
 ]

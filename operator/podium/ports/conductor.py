@@ -97,6 +97,10 @@ class Conductor(Protocol):
         """The last poll of every task type, per domain."""
         ...
 
+    async def read_depths(self, queues: Sequence[tuple[str, str]]) -> dict[tuple[str, str], int]:
+        """(task type, domain) → tasks in that queue, delayed ones included; for all of them at once."""
+        ...
+
     async def start(self, request: StartRequest) -> str:
         """Start a run; its id. Raises Refused (not created), NotSent (not created), OutcomeUnknown."""
         ...

@@ -1,7 +1,7 @@
 """Conductor as it is seen: runs, tasks, pollers; and what is sent to it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
@@ -94,6 +94,20 @@ class Polled:
     task_type: str
     domain: str
     at: datetime
+
+
+@dataclass(frozen=True)
+class WorkerLoad:
+    """What a worker says of itself."""
+
+    busy: int
+    """Tasks that it works on."""
+    at: datetime
+    draining: bool = False
+    """It was told to stop, and takes no more."""
+    running: Mapping[str, int] = field(default_factory=dict)
+    """Task type → tasks of it that it works on."""
+    last_poll: datetime | None = None
 
 
 @dataclass(frozen=True)

@@ -158,7 +158,7 @@ class ConnectionReconciler:
         log.info("%s: Conductor at %s", key, access.url)
         self._hang_up(key)
         self._clients[key] = (client, access)
-        self._replace(key, Link(client, self._follow(client), isolation))
+        self._replace(key, Link(client, self._follow(client), isolation, access.url))
         return opened
 
     def _replace(self, key: Key, link: Link | Unknown) -> None:

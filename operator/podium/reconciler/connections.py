@@ -9,7 +9,7 @@ from typing import Any
 
 from podium.core.definitions import Isolation
 from podium.core.effects import Unknown
-from podium.core.objects import Workflow, WorkflowRun, is_finished
+from podium.core.objects import WorkerPool, Workflow, WorkflowRun, is_finished
 from podium.core.ownership import podium_metadata
 from podium.core.runs import DefinitionFacts, shape_of
 from podium.ports import Conductor, Json, Key, Polled, PortError, RetryLater
@@ -57,6 +57,8 @@ class Link:
     conductor: Conductor
     tracker: RunTracker
     isolation: Isolation = "Namespace"
+    url: str = ""
+    """Its API, as workers reach it."""
     definitions: Definitions = field(default_factory=Definitions)
     pollers: tuple[datetime, tuple[Polled, ...] | Unknown] | None = None
     """Who polled, and when that was asked."""
@@ -123,6 +125,11 @@ class Connections:
         name = workflow.spec.connection if workflow.spec else None
         return self._of(workflow.key.namespace, name, begun=workflow.deleting_since is not None)
 
+    def of_pool(self, pool: WorkerPool) -> Link | Unknown:
+        """The one that its spec names."""
+        name = pool.spec.connection if pool.spec else None
+        return self._of(pool.key.namespace, name, begun=pool.deleting_since is not None)
+
     def of_run(self, run: WorkflowRun) -> Link | Unknown:
         """The one that was recorded with the intent to start it; before that, its Workflow's."""
         conductor = run.status.get("conductor")
@@ -143,7 +150,10 @@ class Connections:
         self._changed.set()
 
     def users(self, key: Key) -> Iterable[Key]:
-        """Workflows that name a ConductorConnection, and runs not yet finished that go through it."""
+        """Workflows and pools that name it, and runs not yet finished that go through it."""
+        for pool in list(self._store.pools.values()):
+            if pool.spec and pool.spec.connection == key.name and pool.key.namespace == key.namespace:
+                yield pool.key
         for workflow in list(self._store.workflows.values()):
             named = workflow.spec.connection if workflow.spec else None
             if named == key.name and workflow.key.namespace == key.namespace:

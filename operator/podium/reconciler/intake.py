@@ -6,7 +6,9 @@ from collections.abc import Callable
 from podium.core.objects import (
     WorkflowRun,
     is_finished,
+    is_ready,
     project_connection,
+    project_worker_pool,
     project_workflow,
     project_workflow_run,
 )
@@ -42,9 +44,20 @@ class Intake:
                         self._add(retention_key(key.namespace, key.name), GATHER)
                     if before is None or before.status != seen.status or changed:
                         self._wake_pending_runs(key)
+                    if changed:
+                        # Their limits and time-outs are those of the tasks that a pool runs.
+                        for pool in self._store.pools_of(key.namespace):
+                            self._add(pool.key, GATHER)
             case "ConductorConnection":
                 if self._store.put_connection(project_connection(body)):
                     self._add(key, 0.0)
+            case "WorkerPool":
+                known = self._store.pools.get(key)
+                pool = project_worker_pool(body)
+                if self._store.put_pool(pool):
+                    self._add(key, 0.0)
+                    if known is None or known.spec != pool.spec or is_ready(known) != is_ready(pool):
+                        self._wake_beside(key)
             case _:
                 run = project_workflow_run(body)
                 if self._store.put_run(run):
@@ -60,6 +73,9 @@ class Intake:
                 self._store.remove_workflow(key)
             case "ConductorConnection":
                 self._store.remove_connection(key)
+            case "WorkerPool":
+                self._store.remove_pool(key)
+                self._wake_beside(key)
             case _:
                 run = self._store.runs.get(key)
                 self._store.remove_run(key)
@@ -93,6 +109,14 @@ class Intake:
         self._add(Key("Workflow", run.key.namespace, run.spec.workflow), 1.0)
         if is_finished(run):
             self._add(retention_key(run.key.namespace, run.spec.workflow), GATHER)
+
+    def _wake_beside(self, key: Key) -> None:
+        """A pool came, went or changed: who else serves its task types, and who needs them."""
+        for pool in self._store.pools_of(key.namespace):
+            if pool.key != key:
+                self._add(pool.key, 0.0)
+        for workflow in self._store.workflows_of(key.namespace):
+            self._add(workflow.key, GATHER)
 
     def _wake_pending_runs(self, key: Key) -> None:
         for run in self._store.runs_of(key.namespace, key.name):

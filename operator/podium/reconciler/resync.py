@@ -9,6 +9,7 @@ from podium.core.objects import (
     is_finished,
     is_ready,
     project_connection,
+    project_worker_pool,
     project_workflow,
     project_workflow_run,
 )
@@ -42,13 +43,17 @@ async def resync(
     connections = [
         project_connection(body) for body in await _list(cluster, "ConductorConnection", namespaces)
     ]
+    pools = [project_worker_pool(body) for body in await _list(cluster, "WorkerPool", namespaces)]
     workflows = [project_workflow(body) for body in await _list(cluster, "Workflow", namespaces)]
     runs = [project_workflow_run(body) for body in await _list(cluster, "WorkflowRun", namespaces)]
     _take_in(connections, store.put_connection, store.connections, store.remove_connection, heal)
+    _take_in(pools, store.put_pool, store.pools, store.remove_pool, heal)
     _take_in(workflows, store.put_workflow, store.workflows, store.remove_workflow, heal)
     _take_in(runs, store.put_run, store.runs, store.remove_run, heal)
     for connection in connections:
         wake(connection.key)
+    for pool in pools:
+        wake(pool.key)
     for workflow in workflows:
         if first or not is_ready(workflow) or workflow.deleting_since is not None:
             wake(workflow.key)

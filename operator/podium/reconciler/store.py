@@ -4,7 +4,14 @@ from collections import defaultdict
 from typing import TypeVar
 
 from podium.api.v1alpha1.meta import Model
-from podium.core.objects import ConductorConnection, Projection, Workflow, WorkflowRun, is_finished
+from podium.core.objects import (
+    ConductorConnection,
+    Projection,
+    WorkerPool,
+    Workflow,
+    WorkflowRun,
+    is_finished,
+)
 from podium.core.workflow import RunTally
 from podium.ports import Key
 
@@ -18,6 +25,7 @@ class Store:
         self.workflows: dict[Key, Workflow] = {}
         self.runs: dict[Key, WorkflowRun] = {}
         self.connections: dict[Key, ConductorConnection] = {}
+        self.pools: dict[Key, WorkerPool] = {}
         self._runs_of: defaultdict[tuple[str, str], set[Key]] = defaultdict(set)
 
     def put_workflow(self, workflow: Workflow) -> bool:
@@ -27,6 +35,10 @@ class Store:
     def put_connection(self, connection: ConductorConnection) -> bool:
         """Whether it was news."""
         return _put(self.connections, connection)
+
+    def put_pool(self, pool: WorkerPool) -> bool:
+        """Whether it was news."""
+        return _put(self.pools, pool)
 
     def put_run(self, run: WorkflowRun) -> bool:
         """Whether it was news."""
@@ -47,6 +59,10 @@ class Store:
         """It is gone from the cluster."""
         self.connections.pop(key, None)
 
+    def remove_pool(self, key: Key) -> None:
+        """It is gone from the cluster."""
+        self.pools.pop(key, None)
+
     def remove_run(self, key: Key) -> None:
         """It is gone from the cluster."""
         run = self.runs.pop(key, None)
@@ -62,6 +78,15 @@ class Store:
     def runs_of(self, namespace: str, workflow: str) -> list[WorkflowRun]:
         """The runs of a workflow that are in the cluster."""
         return [self.runs[key] for key in self._runs_of.get((namespace, workflow), ()) if key in self.runs]
+
+    def pools_of(self, namespace: str) -> list[WorkerPool]:
+        """The pools of a namespace, the oldest first."""
+        pools = [pool for pool in self.pools.values() if pool.key.namespace == namespace]
+        return sorted(pools, key=lambda pool: (pool.created, pool.key.name))
+
+    def workflows_of(self, namespace: str) -> list[Workflow]:
+        """The Workflows of a namespace."""
+        return [workflow for workflow in self.workflows.values() if workflow.key.namespace == namespace]
 
     def run_owners(self) -> list[tuple[str, str]]:
         """(namespace, name) of the Workflows that the runs here name, whether those are there or not."""

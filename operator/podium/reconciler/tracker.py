@@ -6,7 +6,7 @@ No request per run: what moved is found by two searches over the time of change,
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 from podium.ports import Conductor, Key, NotSent, PortError, RunSeen
 
@@ -90,6 +90,12 @@ class RunTracker:
         if workflow_id in self._absent:
             return "Absent"
         return self._views.get(workflow_id)
+
+    def active(self) -> Iterator[tuple[Key, RunSeen]]:
+        """The runs that have not ended, as they were seen last."""
+        for workflow_id, view in self._views.items():
+            if view.state in ("RUNNING", "PAUSED") and (key := self._keys.get(workflow_id)):
+                yield key, view
 
     def put(self, workflow_id: str, view: RunSeen | None) -> None:
         """A view that someone else read."""

@@ -2,10 +2,11 @@
 
 from podium.api.v1alpha1.conductor_connection import CONDUCTOR_CONNECTION
 from podium.api.v1alpha1.meta import API_VERSION, FIELD_MANAGER, FINALIZER, GROUP, VERSION, Kind
+from podium.api.v1alpha1.worker_pool import WORKER_POOL
 from podium.api.v1alpha1.workflow import WORKFLOW
 from podium.api.v1alpha1.workflow_run import WORKFLOW_RUN
 
-KINDS: tuple[Kind, ...] = (WORKFLOW, WORKFLOW_RUN, CONDUCTOR_CONNECTION)
+KINDS: tuple[Kind, ...] = (WORKFLOW, WORKFLOW_RUN, WORKER_POOL, CONDUCTOR_CONNECTION)
 
 __all__ = [
     "API_VERSION",
@@ -15,6 +16,7 @@ __all__ = [
     "GROUP",
     "KINDS",
     "VERSION",
+    "WORKER_POOL",
     "WORKFLOW",
     "WORKFLOW_RUN",
     "Kind",

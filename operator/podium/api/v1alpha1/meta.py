@@ -71,6 +71,15 @@ class Column:
     priority: int = 0
 
 
+@dataclass(frozen=True)
+class Scale:
+    """The scale subresource: the JSON paths of what `kubectl scale` and an HPA read and set."""
+
+    spec_replicas: str
+    status_replicas: str
+    selector: str
+
+
 Duration = Annotated[
     str,
     Field(
@@ -150,3 +159,4 @@ class Kind:
     selectable_fields: tuple[str, ...] = ()
     rules: tuple[Rule, ...] = ()
     categories: tuple[str, ...] = ("podium",)
+    scale: Scale | None = None

@@ -1,0 +1,1 @@
+"""WorkerPools: what there is to do, how many pods that needs, and what those pods are."""
