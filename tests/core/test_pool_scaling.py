@@ -201,9 +201,7 @@ limits = st.builds(
 
 
 @given(limits, st.integers(0, 60), st.lists(st.tuples(needs, st.integers(0, 900)), max_size=30))
-def test_the_laws_hold_for_every_story(
-    limits: Limits, replicas: int, story: list[tuple[Need, int]]
-) -> None:
+def test_the_laws_hold_for_every_story(limits: Limits, replicas: int, story: list[tuple[Need, int]]) -> None:
     pool = Pool(limits, replicas)
     for moment, seconds in story:
         before = pool.replicas

@@ -17,6 +17,7 @@ _COMMANDS = {
     "operator": ("operator", "operator", "run the operator in the foreground"),
     "output": ("output", "output", "print the whole output of a run"),
     "pause": ("desired", "pause", "schedule no further tasks of a run"),
+    "pool": ("pool", "pool", "list WorkerPools, and have one explained"),
     "reject": ("approvals", "reject", "let a task that waits for a person fail"),
     "rerun": ("actions", "rerun", "run a finished run again from one task on"),
     "restart": ("actions", "restart", "run a finished run again from its beginning"),

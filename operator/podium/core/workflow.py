@@ -4,7 +4,7 @@ A changed compiled definition is a new version; the same one is no write at all;
 Podium registered and someone altered or removed is restored; versions that nothing refers to go.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -65,6 +65,8 @@ class Seen:
     runs: RunTally
     checked: Checked | None = None
     """What its spec becomes; None only if that cannot be read."""
+    pools: Mapping[str, str] = field(default_factory=dict)
+    """Task type → what is the matter with the WorkerPool that serves it; "": nothing."""
     done: frozenset[str] = frozenset()
     failure: str = ""
     """Why the last effect could not be carried out (it may work later)."""
@@ -198,41 +200,77 @@ def _registered(seen: Seen, now: datetime, compiled: Compiled, version: int, for
             if restored
             else Note("Normal", "Registered", message),
         )
-    words = (*ready("Registered", message), *_workers_word(seen, now, compiled.task_types))
+    workers = _workers_word(seen, now, compiled.task_types)
+    notes += _starving(seen, workers)
+    words = (*ready("Registered", message), *workers)
     return _report(seen, words, notes=notes, conductor=conductor, compiled=compiled)
 
 
 def _workers_word(seen: Seen, now: datetime, task_types: tuple[str, ...]) -> tuple[Word, ...]:
-    """WorkersAvailable, from who polled within the last minute."""
+    """WorkersAvailable, from who polled within the last minute, and from the pools."""
     if isinstance(seen.pollers, Unknown):
         return ()
     domain = seen.workflow.key.namespace if seen.policy.rules.isolation == "Namespace" else ""
-    return (workers_word(seen.pollers, domain, now, task_types),)
+    return (workers_word(seen.pollers, seen.pools, domain, now, task_types),)
 
 
-def workers_word(pollers: Iterable[Polled], domain: str, now: datetime, task_types: Iterable[str]) -> Word:
-    """Whether somebody polls each of these types in a domain ("" = none)."""
-    served = {
+def workers_word(
+    pollers: Iterable[Polled],
+    pools: Mapping[str, str],
+    domain: str,
+    now: datetime,
+    task_types: Iterable[str],
+) -> Word:
+    """Whether somebody serves each of these types in a domain ("" = none).
+
+    `pools`: task type → what is the matter with its WorkerPool, "" if nothing.
+    """
+    polled = {
         poller.task_type
         for poller in pollers
         if poller.domain == domain and now - poller.at <= _POLLED_WITHIN
     }
-    missing = [task_type for task_type in task_types if task_type not in served]
-    if not missing:
+    silent = [name for name in task_types if name not in polled]
+    missing = [name for name in silent if pools.get(name) != ""]
+    if not silent:
         return Word("WorkersAvailable", "True", "Polled", "every task type is polled")
+    if not missing:
+        return Word("WorkersAvailable", "True", "Pooled", "every task type is polled or has its WorkerPool")
+    for name in missing:
+        if problem := pools.get(name):
+            return Word("WorkersAvailable", "False", "PoolNotReady", f"no worker polls {name}: {problem}")
     shown = ", ".join(missing[:5]) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
+    if pools:
+        return Word("WorkersAvailable", "False", "NoPool", f"no WorkerPool serves {shown}")
     where = f" in domain {domain}" if domain else ""
     return Word("WorkersAvailable", "False", "NoWorker", shorten(f"no worker polls {shown}{where}"))
 
 
-def may_have_other_workers(workflow: Workflow, pollers: Iterable[Polled], domain: str, now: datetime) -> bool:
+def may_have_other_workers(
+    workflow: Workflow, pollers: Iterable[Polled], pools: Mapping[str, str], domain: str, now: datetime
+) -> bool:
     """Whether its condition WorkersAvailable may say something else than it would now."""
     task_types = workflow.status.get("taskTypes") or ()
     if len(task_types) >= _MOST_TASK_TYPES:
         return True  # the status has not all of them
-    word = workers_word(pollers, domain, now, task_types)
+    word = workers_word(pollers, pools, domain, now, task_types)
     told = next((item for item in conditions_of(workflow) if item["type"] == word.type), None)
     return told is not None and (told["status"], told["message"]) != (word.status, word.message)
+
+
+def _starving(seen: Seen, words: tuple[Word, ...]) -> tuple[Note, ...]:
+    """Told once: runs go on, and nobody serves their tasks."""
+    word = words[0] if words else None
+    if word is None or word.status != "False" or not seen.runs.active:
+        return ()
+    had_runs = (seen.workflow.status.get("runs") or {}).get("active")
+    told = any(
+        item["type"] == word.type and (item["status"], item["reason"]) == (word.status, word.reason)
+        for item in conditions_of(seen.workflow)
+    )
+    if had_runs and told:
+        return ()
+    return (Note("Warning", word.reason, f"{word.message}; {seen.runs.active} runs wait or will"),)
 
 
 # --- deletion ---------------------------------------------------------------------------------------

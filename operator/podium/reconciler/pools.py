@@ -103,11 +103,11 @@ class PoolReconciler:
         workflows = self._store.workflows_of(pool.key.namespace)
         types = pool.spec.task_types if pool.spec else []
         connection = pool.spec.connection if pool.spec else None
+        deployment = owned.get("Deployment")
         around: Surroundings | Unknown
         if isinstance(link, Unknown):
             around = link
         else:
-            deployment = owned.get("Deployment")
             named = self._store.connections.get(
                 Key("ConductorConnection", pool.key.namespace, connection or "")
             )
@@ -122,6 +122,7 @@ class PoolReconciler:
             pool=pool,
             memory=self._memory.get(mark) or Memory(since=now, begun=now),
             around=around,
+            replicas=deployment.replicas if deployment is not None else None,
             owned=owned,
             applied=self._applied.get(mark, {}),
             pods=pods,

@@ -11,6 +11,7 @@ from podium.core import effects as do
 from podium.core.definitions import Checked, Isolation, Rules, check_workflow, conductor_name
 from podium.core.effects import DefinitionEffect, Report, Unknown, WorkflowEffect
 from podium.core.objects import Workflow, project_workflow
+from podium.core.pools.serving import served_types
 from podium.core.schedules import without_schedules
 from podium.core.workflow import Policy, Seen, decide_workflow, may_have_other_workers, report_conditions
 from podium.ports import (
@@ -134,7 +135,9 @@ class WorkflowReconciler:
                 continue
             pollers = await link.read_pollers(now)
             domain = workflow.key.namespace if link.isolated else ""
-            if not isinstance(pollers, Unknown) and may_have_other_workers(workflow, pollers, domain, now):
+            if not isinstance(pollers, Unknown) and may_have_other_workers(
+                workflow, pollers, self._pools(workflow), domain, now
+            ):
                 changed.append(workflow.key)
         return changed
 
@@ -143,7 +146,7 @@ class WorkflowReconciler:
         if isinstance(link, Unknown):
             # How strict its Conductor is cannot be known: only what is wrong everywhere is told.
             policy = self._policy_of("Shared")
-            return Seen(workflow, policy, link, link, link, tally, self._check(workflow, policy))
+            return Seen(workflow, policy, link, link, link, tally, checked=self._check(workflow, policy))
         policy = self._policy_of(link.isolation)
         definitions: tuple[Json, ...] | Unknown = ()
         registered: frozenset[str] | Unknown = frozenset()
@@ -172,8 +175,13 @@ class WorkflowReconciler:
             registered_types=registered,
             pollers=await link.read_pollers(self._clock.now()),
             runs=tally,
+            pools=self._pools(workflow),
             checked=self._check(workflow, policy),
         )
+
+    def _pools(self, workflow: Workflow) -> dict[str, str]:
+        connection = workflow.spec.connection if workflow.spec else None
+        return served_types(self._store.pools_of(workflow.key.namespace), connection)
 
     def _check(self, workflow: Workflow, policy: Policy) -> Checked | None:
         """Compiled and linted once for each generation: a big one takes half a second."""

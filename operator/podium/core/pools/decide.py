@@ -49,6 +49,8 @@ class Seen:
     memory: Memory
     around: Surroundings | Unknown
     """What goes into its pods, or why that is not known."""
+    replicas: int | None = None
+    """Pods that the Deployment asked for when this pass began; None: there was none."""
     owned: Mapping[str, OwnedSeen] = field(default_factory=dict)
     """Kind → the object of its name that is in the cluster, as far as it belongs to a pool."""
     applied: Mapping[str, Applied] = field(default_factory=dict)
@@ -122,8 +124,7 @@ def decide_pool(seen: Seen, now: datetime) -> PoolEffect | Assessment:
 def assess(seen: Seen, now: datetime) -> Assessment:
     """The need, and how many pods there shall be."""
     spec = seen.pool.spec
-    deployment = seen.owned.get("Deployment")
-    current = deployment.replicas if deployment is not None else 0
+    current = seen.replicas or 0
     if spec is None:
         return Assessment(Need(None, 0, 0), None, Verdict(current, None, ""), seen.memory, current)
     backlog = _backlog(seen, spec, now)
@@ -138,7 +139,7 @@ def assess(seen: Seen, now: datetime) -> Assessment:
         )
         verdict = Verdict(to, "Manual" if to != current else None, words)
         return Assessment(need, backlog, verdict, seen.memory, current)
-    if deployment is None and _only_reports(spec):
+    if seen.replicas is None and _only_reports(spec):
         current = 1
     thought = seen.pool.status.get("desiredReplicas") if spec.scaling.dry_run else None
     verdict, memory = decide_replicas(
