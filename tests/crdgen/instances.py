@@ -16,6 +16,7 @@ from pydantic.fields import FieldInfo
 from podium.api.v1alpha1.conductor_connection import Auth
 from podium.api.v1alpha1.meta import DURATION_PATTERN, NAME_PATTERN, ListMap, Model, OpenModel
 from podium.api.v1alpha1.schedule import Backfill
+from podium.api.v1alpha1.worker_pool import Scaling, WorkerPoolSpec
 from podium.api.v1alpha1.workflow import TaskDefaults, WorkflowSpec
 from podium.api.v1alpha1.workflow_run import Action, InputFrom
 
@@ -55,6 +56,11 @@ def _wire(model: type[Model]) -> st.SearchStrategy[dict[str, Any]]:
     fields = st.fixed_dictionaries(required, optional=optional)
     if issubclass(model, OpenModel):
         fields = st.tuples(fields, _extras).map(lambda pair: pair[1] | pair[0])
+    if model is Scaling:
+        return fields.filter(_in_order)
+    if model is WorkerPoolSpec:
+        # With both, a second apply may change what the rule holds on to.
+        fields = fields.filter(lambda value: "scaling" not in value or "replicas" not in value)
     if model is WorkflowSpec:
         return _one_form(fields)
     if model is TaskDefaults:
@@ -154,3 +160,10 @@ def _strings(metadata: list[Any], shortest: int, longest: int) -> st.SearchStrat
 
 def _is_text(text: str) -> bool:
     return not any(0xD800 <= ord(character) <= 0xDFFF for character in text)
+
+
+def _in_order(scaling: dict[str, Any]) -> bool:
+    """What Scaling's rules ask for."""
+    least, most = scaling.get("minReplicas", 0), scaling.get("maxReplicas", 10)
+    fallback = (scaling.get("fallback") or {}).get("replicas", 0)
+    return bool((scaling.get("idleReplicas") or 0) <= least <= most and fallback <= most)

@@ -279,6 +279,10 @@ def test_a_status_comes_back_as_it_was(
         "Workflow": {"definition": {}},
         "WorkflowRun": {"workflow": "video"},
         "ConductorConnection": {"url": "http://conductor.example/api"},
+        "WorkerPool": {
+            "taskTypes": ["resize"],
+            "template": {"spec": {"containers": [{"name": "worker", "image": "worker:1"}]}},
+        },
     }[kind.kind]
     stored = objects.create_namespaced_custom_object(
         *where,
