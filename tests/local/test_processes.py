@@ -65,6 +65,16 @@ def test_what_it_has_started_ends_with_it(tmp_path: Path) -> None:
     assert not is_alive(child)
 
 
+@pytest.mark.skipif(
+    sys.platform == "darwin", reason="macOS cannot look at a process's end without reaping it"
+)
+def test_what_it_leaves_behind_at_its_own_end_is_killed(tmp_path: Path) -> None:
+    process = Process.start(_program(tmp_path, "sh", "-c", "sleep 600 & echo $! > child; exit 3"))
+    assert process.wait(10) == 3
+    child = identify(int((tmp_path / "child").read_text()))
+    assert child is None or wait_until(lambda: not is_alive(child), 10)
+
+
 def test_who_ignores_sigterm_is_killed(tmp_path: Path) -> None:
     script = "trap '' TERM; touch ready; while :; do sleep 600; done"
     process = Process.start(_program(tmp_path, "sh", "-c", script))

@@ -6,7 +6,8 @@ Run as a script, by path, with nothing but the standard library:
 
 It starts PROGRAM in a session of its own and writes its process id and a newline to file descriptor FD. Its
 standard input is the leash: when that ends, PROGRAM and its process group are killed; when a line `release`
-comes, PROGRAM is left to itself. When PROGRAM ends first, its exit code (or 128 + signal) is passed on.
+comes, PROGRAM is left to itself. When PROGRAM ends first, what is left of its process group is killed (not on
+macOS), and its exit code (or 128 + signal) is passed on.
 
 A pipe rather than Linux's "parent death signal" alone: that one is sent when the *thread* that started the
 child ends, which would kill servers started from a thread pool; and a pipe works on macOS too.
@@ -34,17 +35,26 @@ def main() -> int:
         return 127
     os.write(report, f"{child.pid}\n".encode())
     os.close(report)
-    while child.poll() is None:
+    while not has_ended(child):
         readable, _, _ = select.select([0, wake_read], [], [])
         if wake_read in readable:
             os.read(wake_read, 512)
         if 0 in readable:
             if os.read(0, 64) == b"release\n":
                 return 0
-            # Not reaped yet, so its id cannot have been given to another process.
-            os.killpg(child.pid, signal.SIGKILL)
-            child.wait()
+            break
+    if child.returncode is None:
+        # Not reaped yet, so its id cannot have been given to another process, nor to another group.
+        os.killpg(child.pid, signal.SIGKILL)
+        child.wait()
     return child.returncode if child.returncode >= 0 else 128 - child.returncode
+
+
+def has_ended(child: subprocess.Popen[bytes]) -> bool:
+    """Whether it has ended; where the system can tell that without reaping it, it is not reaped."""
+    if sys.platform == "darwin":
+        return child.poll() is not None
+    return os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
 if __name__ == "__main__":
