@@ -65,11 +65,13 @@ def test_up_status_env_logs_down(dev: Dev) -> None:
     up = dev.run("up")
     assert up.returncode == 0, up.stderr
     assert 'podium dev "default" is up' in up.stdout
+    assert "pods of WorkerPools run as processes of this machine (stand-in; no images)" in up.stdout
     assert "starting conductor" in up.stderr
 
     status = dev.run("status")
     assert status.returncode == 0
-    for part in ("etcd", "kube-apiserver", "kube-controller-manager", "conductor", "operator", "worker"):
+    servers = ("etcd", "kube-apiserver", "kube-controller-manager", "conductor")
+    for part in (*servers, "stand-in-node", "operator", "worker"):
         assert f"\n{part} " in status.stdout
     pids = {name: part["pid"] for name, part in dev.status().items()}
 
@@ -98,7 +100,14 @@ def test_up_status_env_logs_down(dev: Dev) -> None:
     assert wrong.returncode == 1
     assert 'there is no dev stack "defualt"; there are: default.' in wrong.stderr
 
-    running = dev.identities()
+    told = dev.root / "dev/default/stand-in-node/pods/default/sleeper/work/pid"
+    pod = "kubectl run sleeper --labels podium.dev/pool=x --image x --command -- sh -c"
+    subprocess.run(["sh", "-ec", f"{env.stdout}\n{pod} 'echo $$$$ > pid; exec sleep 900'"], check=True)
+    assert wait_until(lambda: told.exists() and told.read_text() != "", 20)
+    sleeper = identify(int(told.read_text()))
+    assert sleeper is not None
+
+    running = [*dev.identities(), sleeper]
     assert all(map(is_alive, running))
     down = dev.run("down")
     assert down.returncode == 0, down.stderr

@@ -16,6 +16,7 @@ from podium import app
 from podium.adapters.conductor import HttpConductor
 from podium.adapters.kubernetes import KubernetesCluster, load_configuration
 from podium.local import Conductor, ControlPlane
+from podium.local.process_node.node import ProcessNode
 from podium.ports import Clock, Gone, Json, Key
 from podium.settings import Settings
 from support.eventually import eventually
@@ -41,6 +42,7 @@ class Bed:
         self._operating: asyncio.Task[int] | None = None
         self._stop = asyncio.Event()
         self.workers: list[TestWorker] = []
+        self.nodes: list[ProcessNode] = []
 
     async def __aenter__(self) -> "Bed":
         configuration = await load_configuration(str(self.plane.kubeconfig))
@@ -53,6 +55,8 @@ class Bed:
         for worker in self.workers:
             await worker.stop()
         await self.stop_operator()
+        for node in self.nodes:
+            await node.stop()
         await self.kubectl("delete", "namespace", self.namespace, "--wait=false")
         await self._open.aclose()
 
@@ -138,6 +142,19 @@ class Bed:
         await worker.start()
         self.workers.append(worker)
         return worker
+
+    async def start_process_node(self, **options: Any) -> ProcessNode:
+        """The pods of this namespace's pools run as processes; `options` are those of ProcessNode."""
+        node = ProcessNode(
+            self.plane.kubeconfig,
+            self.folder / "node",
+            name=f"stand-in-{self.namespace}",
+            namespace=self.namespace,
+            **options,
+        )
+        await node.start()
+        self.nodes.append(node)
+        return node
 
     # --- objects -------------------------------------------------------------------------------------
 

@@ -22,7 +22,7 @@ from podium.local.cache import Cache
 from podium.local.cluster import Source
 from podium.local.control_plane import run_kubectl
 from podium.local.errors import LocalError
-from podium.local.parts import find_crds
+from podium.local.parts import NODE, find_crds
 from podium.local.progress import PlainProgress, Progress, Silence, format_seconds, open_progress
 from podium.local.stack import PartStatus, Stack
 from podium.local.state import StackState, Wishes, list_stacks, state_root
@@ -271,6 +271,8 @@ def _next_steps(name: str, state: StackState) -> str:
         "  kubectl get workflows,workflowruns",
         f"  podium dev status{option}    podium dev logs{option} operator -f    podium dev down{option}",
     ]
+    if NODE in state.parts:
+        lines += ["", "  pods of WorkerPools run as processes of this machine (stand-in; no images)"]
     if not state.wishes.operator:
         listen = f"PODIUM_LISTEN=127.0.0.1:{state.operator_port}"
         lines += [

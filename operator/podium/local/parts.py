@@ -8,9 +8,13 @@ from pathlib import Path
 
 from podium.local.control_plane import run_kubectl
 from podium.local.errors import LocalError
+from podium.local.process_node.addresses import HEALTH_PORT
 from podium.local.processes import Program
 from podium.local.services import Probe, Service
 from podium.local.state import StackState
+
+NODE = "stand-in-node"
+"""The name of the part that runs the pods."""
 
 
 def find_crds() -> Path:
@@ -81,10 +85,30 @@ def worker_service(state: StackState, folder: Path, port: int) -> Service:
         env["WORKER_CONTEXT"] = state.wishes.context
     if state.wishes.functions:
         argv += ("--functions", ",".join(state.wishes.functions))
-        path = (state.wishes.module_folder, os.environ.get("PYTHONPATH", ""))
-        env["PYTHONPATH"] = os.pathsep.join(part for part in path if part)
+        env["PYTHONPATH"] = _python_path(state)
     program = Program("worker", argv, own, folder / "logs" / "worker.log", env)
     return Service(program, url, Probe(f"{url}/readyz"))
+
+
+def node_service(state: StackState, folder: Path, address: str) -> Service:
+    """The stand-in node: what pods of WorkerPools run on where the cluster is processes of this machine."""
+    own = _own_folder(folder, NODE)
+    argv = (
+        *(sys.executable, "-m", "podium.local.process_node", str(state.kubeconfig), str(own)),
+        *("--address", address),
+    )
+    env = {}
+    if state.wishes.functions:
+        env["PYTHONPATH"] = _python_path(state)
+    program = Program(NODE, argv, own, folder / "logs" / f"{NODE}.log", env)
+    url = f"http://{address}:{HEALTH_PORT}"
+    return Service(program, url, Probe(f"{url}/healthz"))
+
+
+def _python_path(state: StackState) -> str:
+    """With the folder of the user's functions first."""
+    path = (state.wishes.module_folder, os.environ.get("PYTHONPATH", ""))
+    return os.pathsep.join(part for part in path if part)
 
 
 def _own_folder(folder: Path, name: str) -> Path:

@@ -29,13 +29,16 @@ from podium.local.conductor_server import needs_for_conductor
 from podium.local.control_plane import write_control_plane
 from podium.local.errors import LocalError
 from podium.local.parts import (
+    NODE,
     cluster_answers,
     find_crds,
     install_crds,
+    node_service,
     operator_service,
     worker_service,
 )
 from podium.local.prerequisites import Need, require
+from podium.local.process_node.addresses import find_network
 from podium.local.processes import Process, Processes, at_once, is_alive, stop
 from podium.local.progress import Progress
 from podium.local.services import Probe, Service, await_ready, free_port
@@ -210,6 +213,8 @@ class Stack:
         unwanted = set() if asked.operator else {"operator"}
         if not asked.worker or _work_differs(asked, state.wishes):
             unwanted.add("worker")
+        if _code_differs(asked, state.wishes):
+            unwanted.add(NODE)
         changed = self._drop(unwanted)
         self._change(lambda now: replace(now, wishes=asked))
         for part in self._now().parts.values():
@@ -266,6 +271,9 @@ class Stack:
     def _bring_ours(self, processes: Processes) -> bool:
         state = self._now()
         services = []
+        # Other systems have one loopback address, and pods need one each.
+        if state.source.runs_here and sys.platform == "linux":
+            services.append(self._existing(NODE) or node_service(state, self.folder, find_network()))
         if state.wishes.operator:
             services.append(self._existing("operator") or operator_service(state, self.folder))
         if state.wishes.worker:
@@ -289,7 +297,7 @@ class Stack:
     def _remove(self, state: StackState | None) -> None:
         if state is not None:
             parts = {name: part.identity for name, part in state.parts.items() if part.identity}
-            ours = [parts[name] for name in ("worker", "operator") if name in parts]
+            ours = [parts[name] for name in ("worker", "operator", NODE) if name in parts]
             stop(ours, _SECONDS_TO_DRAIN)
             # Their data goes too, so a polite end (an API server takes ten seconds) would save nothing.
             stop(parts.values(), grace=0.0)
@@ -338,8 +346,9 @@ class Stack:
 
 def _work_differs(one: Wishes, other: Wishes) -> bool:
     """Whether a worker that was started for one of these does not do for the other."""
-    return (one.namespaces, one.functions, one.module_folder) != (
-        other.namespaces,
-        other.functions,
-        other.module_folder,
-    )
+    return one.namespaces != other.namespaces or _code_differs(one, other)
+
+
+def _code_differs(one: Wishes, other: Wishes) -> bool:
+    """Whether they name other functions of the user's."""
+    return (one.functions, one.module_folder) != (other.functions, other.module_folder)
