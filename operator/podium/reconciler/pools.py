@@ -36,6 +36,8 @@ log = logging.getLogger(__name__)
 _MOST_EFFECTS = 500
 # Numbers that move all the time are written this often; what was decided is written at once.
 _NUMBERS_INTERVAL = timedelta(seconds=10)
+# Whether there is any work at all is news.
+_BEGIN_INTERVAL = timedelta(seconds=2)
 _LOOK_FOR_TYPES = timedelta(seconds=60)
 
 
@@ -249,7 +251,11 @@ class PoolReconciler:
         written = self._written.get(pool.key)
         fresh = pool.status.get("observedGeneration") == pool.generation
         if not report.urgent and fresh and written is not None:
-            rest = (written + _NUMBERS_INTERVAL - now).total_seconds()
+            began_or_ended = any(
+                bool(status.get(part)) != bool(pool.status.get(part)) for part in ("busy", "queued")
+            )
+            interval = _BEGIN_INTERVAL if began_or_ended else _NUMBERS_INTERVAL
+            rest = (written + interval - now).total_seconds()
             if rest > 0:
                 return min(rest, again) if again is not None else rest
         try:
