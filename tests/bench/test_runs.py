@@ -3,9 +3,7 @@
 import asyncio
 import json
 import os
-import platform
 import time
-from pathlib import Path
 from statistics import quantiles
 from typing import Any
 
@@ -14,6 +12,7 @@ import pytest
 
 from podium.ports import Json, StartRequest
 from support.bed import Bed, workflow, workflow_run
+from support.machine import machine
 
 pytestmark = [pytest.mark.bench, pytest.mark.timeout(1800)]
 
@@ -130,24 +129,6 @@ async def status_writes(bed: Bed) -> float:
         ):
             total += float(line.rsplit(" ", 1)[1])
     return total
-
-
-def machine() -> Json:
-    """What the figures were measured on."""
-    cpu = next(
-        (
-            line.split(":", 1)[1].strip()
-            for line in Path("/proc/cpuinfo").read_text().splitlines()
-            if line.startswith("model name")
-        ),
-        platform.processor(),
-    )
-    return {
-        "cpus": os.cpu_count(),
-        "cpu": cpu,
-        "python": platform.python_version(),
-        "system": platform.platform(),
-    }
 
 
 async def test_runs(bed: Bed) -> None:

@@ -1,23 +1,23 @@
 """A worker as its own process, and the few calls to Conductor that its tests need."""
 
 import asyncio
+import json
 import os
 import secrets
 import signal
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import aiohttp
-import aiohttp.web
 import pytest
 
 from podium.local import Conductor
 from support.eventually import eventually
+from support.relay import Relay
 
 HERE = Path(__file__).parent
-Handler = Callable[[str, dict[str, str]], Awaitable[None]]
 
 
 class Worker:
@@ -39,6 +39,15 @@ class Worker:
     def signal(self, number: int = signal.SIGTERM) -> None:
         os.kill(self.process.pid, number)
 
+    def interrupt(self) -> None:
+        """Ctrl-C at a terminal: all processes in front have the signal."""
+        os.killpg(self.process.pid, signal.SIGINT)
+
+    def records(self) -> list[dict[str, Any]]:
+        """What it logged, line by line; what is no JSON is left out."""
+        lines = (line for line in self.said().splitlines() if line.startswith("{"))
+        return [json.loads(line) for line in lines]
+
     async def exits(self, within: float = 60.0) -> int:
         async with asyncio.timeout(within):
             return await self.process.wait()
@@ -55,7 +64,7 @@ class Desk:
         self.domain = f"t{secrets.token_hex(4)}"
         self.session = session
         self.workers: list[Worker] = []
-        self._defined: dict[tuple[str, int], str] = {}
+        self._defined: dict[tuple[str, int, int], str] = {}
 
     async def call(self, method: str, path: str, **more: Any) -> Any:
         async with self.session.request(method, f"{self.url}{path}", **more) as response:
@@ -69,19 +78,21 @@ class Desk:
         given: dict[str, Any] | None = None,
         *,
         response_timeout: int = 600,
+        timeout: int = 0,
         domain: str | None = None,
         retries: int = 0,
     ) -> str:
-        """One run of one task; its id."""
-        key = (task_type, response_timeout)
+        """One run of one task; its id. A `timeout` in seconds ends attempts, and they are retried."""
+        key = (task_type, response_timeout, timeout)
         if key not in self._defined:
-            name = self._defined[key] = f"{self.domain}.{task_type}.{response_timeout}"
+            name = self._defined[key] = f"{self.domain}.{task_type}.{response_timeout}.{timeout}"
             definition = {
                 "name": task_type,
                 "retryCount": retries,
                 "retryDelaySeconds": 0,
                 "responseTimeoutSeconds": response_timeout,
-                "timeoutSeconds": 0,
+                "timeoutSeconds": timeout,
+                "timeoutPolicy": "RETRY",
             }
             step = {
                 "name": task_type,
@@ -143,76 +154,35 @@ class Desk:
     def open_gate(self, name: str = "gate") -> None:
         (self.data / name).touch()
 
-    async def worker(self, *options: str, url: str | None = None, domain: str | None = None) -> Worker:
+    async def worker(
+        self,
+        *options: str,
+        url: str | None = None,
+        domain: str | None = None,
+        before: tuple[str, ...] = (),
+        program: tuple[str, ...] = ("-m", "podium_workers", "--functions", "probes,busy"),
+        folder: Path = HERE,
+    ) -> Worker:
+        """`before`: a command that runs it; `program`: what Python is told to run."""
         log = self.folder / f"worker-{len(self.workers)}.log"
+        options = (
+            *("--data-dir", str(self.data)),
+            *("--namespaces", domain or self.domain),
+            *("--log-level", "debug"),
+            *options,
+        )
         with log.open("wb") as sink:
             process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                "podium_workers",
-                "--functions",
-                "probes",
-                "--data-dir",
-                str(self.data),
-                "--namespaces",
-                domain or self.domain,
-                "--log-level",
-                "debug",
-                *options,
-                cwd=HERE,
+                *(*before, sys.executable, *program, *options),
+                cwd=folder,
                 stderr=sink,
                 stdout=sink,
                 env={**os.environ, "CONDUCTOR_SERVER_URL": url or self.url},
+                start_new_session=True,
             )
         worker = Worker(process, log)
         self.workers.append(worker)
         return worker
-
-
-class Relay:
-    """Stands between a worker and Conductor. `before`, `after`: awaited around each request (path, query)."""
-
-    def __init__(self, url: str) -> None:
-        self._url = url
-        self._runner: aiohttp.web.AppRunner | None = None
-        self.before: Handler | None = None
-        self.after: Handler | None = None
-        self.seen: list[str] = []
-
-    async def listen(self, port: int = 0) -> str:
-        app = aiohttp.web.Application(client_max_size=2**26)
-        app.router.add_route("*", "/api/{path:.*}", self._pass)
-        self._runner = aiohttp.web.AppRunner(app, access_log=None)
-        await self._runner.setup()
-        await aiohttp.web.TCPSite(self._runner, "127.0.0.1", port).start()
-        return f"http://127.0.0.1:{self._runner.addresses[0][1]}/api"
-
-    async def close(self) -> None:
-        if self._runner is not None:
-            await self._runner.cleanup()
-
-    async def _pass(self, request: aiohttp.web.Request) -> aiohttp.web.Response:
-        path, query = "/" + request.match_info["path"], dict(request.query)
-        self.seen.append(path)
-        if self.before:
-            await self.before(path, query)
-        async with (
-            aiohttp.ClientSession() as session,
-            session.request(
-                request.method,
-                f"{self._url}{path}?{request.query_string}",
-                data=await request.read(),
-                headers={"Content-Type": request.headers.get("Content-Type", "application/json")},
-            ) as answer,
-        ):
-            body = await answer.read()
-            if self.after:
-                await self.after(path, query)
-            return aiohttp.web.Response(
-                body=body,
-                status=answer.status,
-                headers={"Content-Type": answer.headers.get("Content-Type", "")},
-            )
 
 
 @pytest.fixture

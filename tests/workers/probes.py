@@ -1,10 +1,12 @@
 """Task functions for the tests of the runtime: `podium-worker --functions probes`."""
 
+import asyncio
 import base64
 import hashlib
 import json
 import logging
 import os
+import sys
 import threading
 import time
 from pathlib import Path
@@ -35,6 +37,53 @@ def gate(context: TaskContext, gate: str | None = None, seconds: float = 0.0) ->
     pause.wait(seconds)
     _trace(context, "end")
     return {"attempt": context.attempt, "polls": context.poll_count, "domain": context.domain}
+
+
+@task("probe_nap")
+async def nap(context: TaskContext, seconds: float) -> dict[str, Any]:
+    """Sleeps for long at the first attempt only."""
+    _trace(context, "begin")
+    try:
+        await asyncio.sleep(seconds if context.attempt == 1 else 0)
+    except asyncio.CancelledError:
+        _trace(context, "cancelled")
+        raise
+    return {"attempt": context.attempt}
+
+
+@task("probe_late")
+def late(context: TaskContext, gate: str) -> dict[str, Any]:
+    """Waits for the file at the first attempt only."""
+    if context.attempt == 1:
+        _trace(context, "begin")
+        while not (context.data_dir / gate).exists():
+            threading.Event().wait(0.02)
+    return {"attempt": context.attempt}
+
+
+@task("probe_exit")
+def leave(code: str = "enough") -> None:
+    """Wants the whole process to end."""
+    sys.exit(code)
+
+
+@task("probe_exit_async")
+async def leave_async(code: str = "enough") -> None:
+    """The same in the event loop."""
+    sys.exit(code)
+
+
+@task("probe_say")
+def say(context: TaskContext, words: str) -> int:
+    """Logs through Python's logging, also from a library of its own that knows nothing of tasks."""
+    logging.getLogger("some.library").info("said %s", words)
+    return len(words)
+
+
+@task("probe_large")
+def large(megabytes: float) -> str:
+    """A text of that size."""
+    return "x" * int(megabytes * 1_000_000)
 
 
 @task("probe_add")

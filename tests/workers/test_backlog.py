@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from podium_workers.runtime.backlog import PRESENCE_SECONDS, Backlog
-from podium_workers.runtime.taskapi import QUERY_BYTES, Queue, _parts
+from podium_workers.runtime.task import Queue
+from podium_workers.runtime.taskapi import QUERY_BYTES, _parts
 
 A, B, C = Queue("a"), Queue("b"), Queue("c", "studio")
 

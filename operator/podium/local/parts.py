@@ -78,6 +78,7 @@ def worker_service(state: StackState, folder: Path, port: int) -> Service:
         *("--namespaces", ",".join(state.wishes.namespaces)),
         *("--data-dir", str(own / "data")),
         *("--listen", f"127.0.0.1:{port}"),
+        *("--log-format", "text"),
     )
     # On a machine there is no service account: Secrets that runs refer to are read as its user.
     env = {"CONDUCTOR_SERVER_URL": state.conductor_url, "WORKER_KUBECONFIG": str(state.kubeconfig)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from podium_workers.runtime.taskapi import Queue
+from podium_workers.runtime.task import Queue
 
 FIRST_PAUSE = 0.1
 PRESENCE_SECONDS = 25.0
@@ -31,8 +31,12 @@ class Backlog:
     polls, and a depth may be wrong.
     """
 
-    def __init__(self, queues: Iterable[Queue], poll_interval: float) -> None:
+    def __init__(
+        self, queues: Iterable[Queue], poll_interval: float, cpu_bound: Iterable[Queue] = ()
+    ) -> None:
+        """`cpu_bound`: those whose tasks need a process beside a slot."""
         self._states = {queue: _State() for queue in queues}
+        self._cpu_bound = frozenset(cpu_bound)
         self._poll_interval = poll_interval
 
     @property
@@ -50,27 +54,41 @@ class Backlog:
             state.floor = min(state.floor, depth)
             state.depth = depth
 
-    def share(self, free: int, now: float) -> list[tuple[Queue, int]]:
+    def share(self, free: int, now: float, processes: int = 0) -> list[tuple[Queue, int]]:
         """Deals `free` slots to the queues with work, one each in turn, the longest unasked first.
 
-        A (queue, 0) in the result asks for nothing and only shows that we are there. Each queue in the
-        result counts as being asked until `answered`.
+        A task of a cpu_bound queue takes one of the free `processes` too: one that would wait for a
+        process here is better left to another worker. A (queue, 0) in the result asks for nothing and only
+        shows that we are there. Each queue in the result counts as being asked until `answered`.
         """
         shares: dict[Queue, int] = {}
+
+        def deal(queue: Queue, most: int) -> bool:
+            nonlocal free, processes
+            bound = queue in self._cpu_bound
+            if free <= 0 or (bound and processes <= 0) or shares.get(queue, 0) >= most:
+                return False
+            shares[queue] = shares.get(queue, 0) + 1
+            free -= 1
+            processes -= bound
+            return True
+
         ready = [
             (queue, state)
             for queue, state in sorted(self._states.items(), key=lambda item: item[1].asked_at)
             if not state.asking and state.depth > 0 and state.not_before <= now
         ]
-        while free > 0 and any(shares.get(queue, 0) < state.depth for queue, state in ready):
-            for queue, state in ready:
-                if free > 0 and shares.get(queue, 0) < state.depth:
-                    shares[queue] = shares.get(queue, 0) + 1
-                    free -= 1
+        dealt = 1
+        while dealt:  # each queue has its turn, then all again
+            dealt = sum(deal(queue, state.depth) for queue, state in ready)
         for queue, state in self._states.items():
-            if queue not in shares and not state.asking and now - state.asked_at >= PRESENCE_SECONDS:
-                shares[queue] = min(1, free)
-                free -= shares[queue]
+            if (
+                queue not in shares
+                and not state.asking
+                and now - state.asked_at >= PRESENCE_SECONDS
+                and not deal(queue, 1)
+            ):
+                shares[queue] = 0
         for queue in shares:
             self._states[queue].asking = True
             self._states[queue].asked_at = now

@@ -9,24 +9,26 @@ import dataclasses
 import logging
 import random
 import time
-import traceback
-from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
-from podium_workers.runtime.context import InProgress, Reject, Retry, TaskContext
+from podium_workers.runtime.attempt import attempt, failure, judge
+from podium_workers.runtime.context import Reject, TaskContext
+from podium_workers.runtime.logs import about
 from podium_workers.runtime.metrics import WorkerMetrics
+from podium_workers.runtime.processes import Processes
 from podium_workers.runtime.redaction import find_secrets, redact, scrub, spellings
 from podium_workers.runtime.registry import Function
-from podium_workers.runtime.results import build_output
 from podium_workers.runtime.settings import Settings
-from podium_workers.runtime.taskapi import Outcome, Refused, Task, TaskApi, Unavailable
+from podium_workers.runtime.task import Outcome, Task
+from podium_workers.runtime.taskapi import Refused, TaskApi, Unavailable
 from podium_workers.services.references import References
 
 REASON_CHARACTERS = 500
 TRACEBACK_CHARACTERS = 3000
 LOG_INTERVAL = 2.0
 SHORTEST_BEAT = 0.25
-LONGEST_PAUSE = 15.0
+LONGEST_PAUSE = 5.0
 
 _OUTCOMES = {
     "COMPLETED": "completed",
@@ -37,29 +39,33 @@ _OUTCOMES = {
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class Resources:
+    """What all executions of a worker share."""
+
+    api: TaskApi
+    settings: Settings
+    metrics: WorkerMetrics
+    threads: ThreadPoolExecutor
+    processes: Processes
+    references: References
+    secrets: tuple[str, ...] = ()
+
+
 class Execution:
     """Runs `function` for `task`, keeps its lease, and sends the result until it is taken."""
 
-    def __init__(
-        self,
-        task: Task,
-        function: Function,
-        api: TaskApi,
-        settings: Settings,
-        metrics: WorkerMetrics,
-        threads: ThreadPoolExecutor,
-        secrets: Iterable[str],
-        references: References,
-    ) -> None:
+    def __init__(self, task: Task, function: Function, resources: Resources) -> None:
         self.task = task
         self.phase = "running"
-        self._function = function
-        self._api = api
-        self._settings = settings
-        self._metrics = metrics
-        self._threads = threads
-        self._secrets = [*secrets, *find_secrets(task.input)]
-        self._references = references
+        self.function = function
+        self._api = resources.api
+        self._settings = resources.settings
+        self._metrics = resources.metrics
+        self._threads = resources.threads
+        self._processes = resources.processes
+        self._secrets = [*resources.secrets, *find_secrets(task.input)]
+        self._references = resources.references
         self._resolved: frozenset[str] = frozenset()
         self._done = False
         self._wake = asyncio.Event()
@@ -72,8 +78,8 @@ class Execution:
             attempt=task.retry_count + 1,
             poll_count=task.poll_count,
             domain=task.domain,
-            data_dir=settings.data_dir,
-            worker_id=settings.worker_id,
+            data_dir=self._settings.data_dir,
+            worker_id=self._settings.worker_id,
             output=task.output,
             wake=self._wake_up,
             clean=self._clean,
@@ -81,19 +87,36 @@ class Execution:
 
     async def run(self) -> None:
         """Never raises, except when cancelled."""
+        about(self.task)
         companion = asyncio.create_task(self._accompany())
+        working = asyncio.create_task(self._attempt())
         started = time.monotonic()
         try:
-            outcome = self._scrub(await self._outcome())
+            await asyncio.wait([working], timeout=self.task.timeout or None)
+        except asyncio.CancelledError:
+            working.cancel()  # the worker is being cut off
+            raise
         finally:
             self._done = True
             self._wake.set()
-        self._metrics.seconds.labels(self.task.task_type).observe(time.monotonic() - started)
+        overdue = not working.done()
         # A sign of life that Conductor handles beside the result may be stored after it, and the task would
         # be IN_PROGRESS again, for good. So it is waited for, not cancelled.
         await companion
+        if overdue:
+            await self._drop(working)
+            return
+        seconds = time.monotonic() - started
+        self._metrics.seconds.labels(self.task.task_type).observe(seconds)
+        outcome = self._finish(_result(working))
+        log.debug("%s ended as %s after %.3f s", self, outcome.status, seconds)
         self.phase = "reporting"
         await self._report(outcome)
+
+    @property
+    def overdue(self) -> bool:
+        """Conductor has ended this attempt: nothing of it can be lost any more."""
+        return self.phase == "overdue"
 
     def __str__(self) -> str:
         task = self.task
@@ -103,44 +126,49 @@ class Execution:
         """From any thread."""
         self._loop.call_soon_threadsafe(self._wake.set)
 
-    async def _outcome(self) -> Outcome:
-        try:
-            result = await self._call()
-            return (
-                Outcome.back(result)
-                if isinstance(result, InProgress)
-                else Outcome("COMPLETED", build_output(result))
-            )
-        except Reject as error:
-            return self._failure("FAILED_WITH_TERMINAL_ERROR", str(error), error.output)
-        except Retry as error:
-            return self._failure("FAILED", str(error), error.output)
-        except asyncio.CancelledError:
-            if (current := asyncio.current_task()) is not None and current.cancelling():
-                raise  # the worker is being cut off
-            return self._failure("FAILED", "CancelledError: the function cancelled itself")
-        except BaseException as error:  # noqa: BLE001 — a function may raise anything; even SystemExit is its own
-            self._context.log(_traceback_tail(error, self._clean))
-            return self._failure("FAILED", f"{type(error).__name__}: {error}")
-
-    async def _call(self) -> object:
-        task = self.task
+    async def _attempt(self) -> Outcome:
+        task, function = self.task, self.function
         if task.external_input and not task.input:
-            raise Reject(
-                f"the input is too large for Conductor and lies outside of it ({task.external_input}); "
-                "pass a reference to the data instead"
+            return failure(
+                Reject(
+                    f"the input is too large for Conductor and lies outside of it ({task.external_input}); "
+                    "pass a reference to the data instead"
+                )
             )
-        resolved = await self._references.resolve(task.input, task.domain)
-        self._resolved = frozenset(
-            spelling for secret in resolved.secrets for spelling in spellings(secret) if spelling
-        )
-        args, kwargs = self._function.signature.bind(resolved.input, self._context)
-        if self._function.is_async:
-            return await self._function.call(*args, **kwargs)
+        try:
+            resolved = await self._references.resolve(task.input, task.domain)
+            self._resolved = frozenset(
+                spelling for secret in resolved.secrets for spelling in spellings(secret) if spelling
+            )
+            if function.is_async:
+                args, kwargs = function.signature.bind(resolved.input, self._context)
+                return judge(await function.call(*args, **kwargs))
+        except (asyncio.CancelledError, GeneratorExit):
+            raise
+        except BaseException as error:  # noqa: BLE001 — a function may raise anything; even SystemExit is its own
+            return failure(error)
+        if function.cpu_bound:
+            return await self._processes.run(function.name, resolved.input, self._context)
         scope = contextvars.copy_context()
         return await self._loop.run_in_executor(
-            self._threads, lambda: scope.run(_guarded, self._function, args, kwargs)
+            self._threads, lambda: scope.run(attempt, function, resolved.input, self._context)
         )
+
+    async def _drop(self, working: asyncio.Task[Outcome]) -> None:
+        """Conductor has ended the attempt, or does so at its next look, and another may have begun."""
+        self.phase = "overdue"
+        where = "its thread cannot be stopped and keeps its slot"
+        if self.function.is_async or self.function.cpu_bound:
+            where = "it is stopped"
+            working.cancel()
+        reason = f"still running after the {self.task.timeout:g} s of timeoutSeconds: {where}"
+        log.warning("%s is %s; Conductor ends the attempt, and its result is dropped", self, reason)
+        self._metrics.failures.labels(self.task.task_type, "timeout").inc()
+        self._metrics.tasks.labels(self.task.task_type, "dropped").inc()
+        self._context.log(reason)
+        await self._send_lines()
+        await asyncio.wait([working])
+        log.info("%s has ended", self)
 
     async def _accompany(self) -> None:
         """Signs of life at half of the responseTimeout, log lines every two seconds, until it is done."""
@@ -196,14 +224,14 @@ class Execution:
                 if error.status == 404 or outcome.status != "COMPLETED":
                     return
                 # The run would wait for the responseTimeout, and then do the same again.
-                outcome = self._failure(
-                    "FAILED_WITH_TERMINAL_ERROR", f"Conductor refuses the result: {error}"
-                )
+                reason = f"Conductor refuses the result: {error}"
+                outcome = self._told(Outcome("FAILED_WITH_TERMINAL_ERROR", reason=reason, kind="refused"))
                 continue
             except Unavailable as error:
                 self._metrics.update_failures.labels("retried").inc()
                 if time.monotonic() >= deadline:
                     self._metrics.update_failures.labels("given_up").inc()
+                    self._metrics.failures.labels(self.task.task_type, "given_up").inc()
                     log.error("gave up sending the result of %s: %s", self, error)  # noqa: TRY400
                     return
                 if not told:
@@ -215,36 +243,34 @@ class Execution:
             self._metrics.tasks.labels(self.task.task_type, _OUTCOMES[outcome.status]).inc()
             return
 
-    def _failure(self, status: str, reason: str, output: object = None) -> Outcome:
-        try:
-            kept = build_output(output)
-        except Reject as error:
-            kept, reason = {}, f"{reason} (its output is left out: {error})"
-        reason = self._clean(reason)
+    def _finish(self, outcome: Outcome) -> Outcome:
+        """The outcome as it may leave the worker."""
+        if outcome.trace:
+            self._context.log(_tail(self._clean(outcome.trace)))
+        if self._resolved:
+            # A function may return what it was given: what came out of a Secret does not go to Conductor.
+            outcome = dataclasses.replace(outcome, output=scrub(outcome.output, self._resolved))
+        return self._told(outcome) if outcome.kind else outcome
+
+    def _told(self, outcome: Outcome) -> Outcome:
+        """A failure with its reason as it goes to Conductor; it is logged and counted."""
+        reason = self._clean(outcome.reason)
         if len(reason) > REASON_CHARACTERS:
             reason = reason[: REASON_CHARACTERS - 1] + "…"
-        log.info("%s ended as %s: %s", self, status, reason)
-        return Outcome(status, kept, reason)
+        log.info("%s ended as %s: %s", self, outcome.status, reason)
+        self._metrics.failures.labels(self.task.task_type, outcome.kind).inc()
+        return dataclasses.replace(outcome, reason=reason)
 
     def _clean(self, text: str) -> str:
         return redact(text, [*self._secrets, *self._resolved])
 
-    def _scrub(self, outcome: Outcome) -> Outcome:
-        """A function may return what it was given: what came out of a Secret does not go to Conductor."""
-        if not self._resolved:
-            return outcome
-        return dataclasses.replace(outcome, output=scrub(outcome.output, self._resolved))
+
+def _result(working: asyncio.Task[Outcome]) -> Outcome:
+    if working.cancelled():
+        return Outcome("FAILED", reason="CancelledError: the function cancelled itself", kind="exception")
+    return working.result()
 
 
-def _guarded(function: Function, args: list[object], kwargs: dict[str, object]) -> object:
-    try:
-        return function.call(*args, **kwargs)
-    except StopIteration as error:
-        # A future cannot carry one: it would wait for ever.
-        raise RuntimeError(f"StopIteration: {error}") from error
-
-
-def _traceback_tail(error: BaseException, clean: Callable[[str], str]) -> str:
+def _tail(trace: str) -> str:
     """The end of the traceback: code lines, no values of variables."""
-    text = clean("".join(traceback.format_exception(error)))
-    return text if len(text) <= TRACEBACK_CHARACTERS else "…" + text[-TRACEBACK_CHARACTERS:]
+    return trace if len(trace) <= TRACEBACK_CHARACTERS else "…" + trace[-TRACEBACK_CHARACTERS:]

@@ -11,8 +11,8 @@ from podium_workers.runtime.worker import Worker
 async def start_health(worker: Worker, metrics: WorkerMetrics, address: tuple[str, int]) -> web.AppRunner:
     """Serves until the returned runner's `cleanup()`. Raises OSError if the address cannot be had.
 
-    /healthz is 200 unless the loop is stuck (then a restart helps); /readyz is 200 while tasks are taken:
-    503 with the reason when Conductor does not answer, or during a drain.
+    /healthz is 200 unless the loop is stuck (then a restart helps). /readyz is 503 with the reason until
+    Conductor has answered for the first time, and during a drain.
     """
 
     async def healthz(_: web.Request) -> web.Response:
@@ -21,7 +21,11 @@ async def start_health(worker: Worker, metrics: WorkerMetrics, address: tuple[st
     async def readyz(_: web.Request) -> web.Response:
         if worker.stopping:
             return _verdict(f"draining, {len(worker.unfinished)} tasks left")
-        return _verdict("" if worker.connected else "Conductor does not answer")
+        # Conductor must have answered once: a rolling update with a wrong address must not get through.
+        # A later outage does not count. No traffic depends on a worker's readiness; all pods of all pools
+        # would become unready at once, disruption budgets would block node drains, and roll-outs would
+        # stall, for something that no pod can mend. podium_worker_connected tells of it.
+        return _verdict("" if worker.met else "Conductor has not answered yet")
 
     async def exposition(_: web.Request) -> web.Response:
         return web.Response(

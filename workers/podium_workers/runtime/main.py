@@ -13,10 +13,12 @@ from pathlib import Path
 
 import click
 
-from podium_workers.runtime.redaction import RedactingFormatter
+from podium_workers.runtime.logs import FORMS, set_up_logs
 from podium_workers.runtime.registry import DuplicateTask, Function, registry
 from podium_workers.runtime.settings import (
     Settings,
+    Setup,
+    count_processors,
     default_worker_id,
     parse_address,
     parse_domains,
@@ -25,8 +27,6 @@ from podium_workers.runtime.settings import (
 from podium_workers.services.references import References, Sources, own_namespace
 
 log = logging.getLogger(__name__)
-
-_LOG_LAYOUT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
 class _Duration(click.ParamType[float]):
@@ -97,6 +97,13 @@ class _Address(click.ParamType[tuple[str, int]]):
     help="Tasks at once, over all task types.",
 )
 @click.option(
+    "--processes",
+    type=click.IntRange(1, 500),
+    envvar="WORKER_PROCESSES",
+    metavar="N",
+    help="Of them, cpu_bound ones at once.  [default: the processors it may use, at most --concurrency]",
+)
+@click.option(
     "--poll-interval",
     type=_Duration(),
     envvar="WORKER_POLL_INTERVAL",
@@ -162,6 +169,14 @@ class _Address(click.ParamType[tuple[str, int]]):
     default="info",
     show_default=True,
 )
+@click.option(
+    "--log-format",
+    type=click.Choice(FORMS),
+    envvar="WORKER_LOG_FORMAT",
+    default="auto",
+    show_default=True,
+    help="auto: text on a terminal, else JSON.",
+)
 def main(
     action: str,
     list_only: bool,
@@ -171,6 +186,7 @@ def main(
     namespaces: str,
     shared: bool,
     concurrency: int,
+    processes: int | None,
     poll_interval: float,
     worker_id: str | None,
     listen: tuple[str, int] | None,
@@ -181,6 +197,7 @@ def main(
     context: str | None,
     drain_timeout: float,
     log_level: str,
+    log_format: str,
 ) -> None:
     """Runs task functions for the workflows of a Conductor server.
 
@@ -192,32 +209,32 @@ def main(
     CONDUCTOR_AUTH_KEY, CONDUCTOR_AUTH_SECRET   where it wants to know who asks
     Each option can be given as WORKER_<NAME> too (WORKER_CONCURRENCY=10).
     """
-    logging.basicConfig(level=log_level.upper(), stream=sys.stderr, format=_LOG_LAYOUT)
-    # A record that cannot be formatted would be printed with its arguments, past the formatter.
-    logging.raiseExceptions = False
-    for noisy in ("httpx", "httpcore", "asyncio", "kubernetes"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
+    # As the first process of a container, a signal without a handler is ignored; imports can take seconds.
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+    domains = parse_domains(namespaces, shared)
+    sources = Sources(secrets_dir, configmaps_dir, kubeconfig, context, own_namespace(domains))
+    references = References(sources)
+    worker_id = worker_id or default_worker_id()
+    set_up_logs(log_level, log_format, worker_id, references.known)
     functions = load_functions(_names(modules), builtin=not no_builtin, only=_names(task_types))
     if list_only or action == "list":
         click.echo(list_functions(functions))
         return
     settings = Settings(
-        worker_id=worker_id or default_worker_id(),
+        worker_id=worker_id,
         concurrency=concurrency,
-        domains=parse_domains(namespaces, shared),
+        domains=domains,
         poll_interval=poll_interval,
         drain_timeout=drain_timeout,
         data_dir=data_dir.absolute(),
         listen=listen,
+        processes=min(concurrency, processes or count_processors()),
+        setup=_setup(_names(modules), functions),
     )
     try:
         settings.data_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise click.ClickException(f"--data-dir: {error}") from error
-    sources = Sources(secrets_dir, configmaps_dir, kubeconfig, context, own_namespace(settings.domains))
-    references = References(sources)
-    for handler in logging.getLogger().handlers:
-        handler.setFormatter(RedactingFormatter(_LOG_LAYOUT, references.known))
     asyncio.run(serve(functions, settings, references))
 
 
@@ -251,6 +268,14 @@ def load_functions(modules: Iterable[str], *, builtin: bool, only: Iterable[str]
     return [found[name] for name in sorted(wanted or found)]
 
 
+def _setup(modules: Iterable[str], functions: Iterable[Function]) -> Setup:
+    """What a process must import to have these functions."""
+    homes = {function.call.__module__ for function in functions if function.cpu_bound}
+    builtin = any(home.startswith("podium_workers.functions.") for home in homes)
+    main = getattr(sys.modules["__main__"], "__file__", None) if "__main__" in homes else None
+    return Setup(tuple(modules), builtin, str(Path(main).absolute()) if main else None)
+
+
 def list_functions(functions: Iterable[Function]) -> str:
     """Two lines for each: its name with the parameters, and the first line of its docstring."""
     return "\n".join(f"{item.name}({item.signature})\n    {item.summary}".rstrip() for item in functions)
@@ -264,7 +289,15 @@ async def serve(functions: list[Function], settings: Settings, references: Refer
     from podium_workers.runtime.taskapi import TaskApi
     from podium_workers.runtime.worker import Worker
 
-    metrics = WorkerMetrics(settings.concurrency)
+    capacity = settings.concurrency
+    if all(function.cpu_bound for function in functions) and settings.processes < capacity:
+        capacity = settings.processes
+        log.warning(
+            "all functions are cpu_bound: %d at once, not %d; give it more processors, or --processes",
+            capacity,
+            settings.concurrency,
+        )
+    metrics = WorkerMetrics(capacity)
     api = TaskApi(settings.worker_id)
     secret = os.environ.get("CONDUCTOR_AUTH_SECRET")
     worker = Worker(functions, settings, api, metrics, [secret] if secret else [], references)
@@ -298,6 +331,11 @@ async def serve(functions: list[Function], settings: Settings, references: Refer
         await asyncio.wait([running, giving_up], return_when=asyncio.FIRST_COMPLETED)
         if running.done():
             running.result()
+            if worker.overdue:
+                # Their threads cannot be stopped, and an exit would wait for them.
+                log.warning("left behind: %s", ", ".join(map(str, worker.overdue)))
+                logging.shutdown()
+                os._exit(0)
             log.info("all tasks finished")
             return
         cut = worker.cut()

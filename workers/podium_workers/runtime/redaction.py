@@ -92,7 +92,10 @@ class RedactingFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """The line, with *** where a value was."""
-        text = super().format(record)
+        return self.hidden(super().format(record))
+
+    def hidden(self, text: str) -> str:
+        """The text, with *** where a value was."""
         known = list(self._known)  # in one go: other threads add to it
         if list(self._spelled) != known:
             self._spelled = {secret: tuple(spellings(secret)) for secret in known}

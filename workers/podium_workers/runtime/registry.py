@@ -23,6 +23,8 @@ class Function:
 
     name: str
     call: Callable[..., Any]
+    cpu_bound: bool = False
+    """Runs in a process of its own: it would keep the other tasks' threads from running, or may crash."""
 
     @functools.cached_property
     def signature(self) -> Signature:
@@ -58,11 +60,12 @@ class Registry:
     def __init__(self) -> None:
         self._functions: dict[str, Function] = {}
 
-    def task(self, *names: str) -> Callable[[AnyFunction], AnyFunction]:
+    def task(self, *names: str, cpu_bound: bool = False) -> Callable[[AnyFunction], AnyFunction]:
         """Registers a function for one task type, or several; without a name, under its own.
 
         Works as `@task("resize")`, `@task("resize", "shrink")`, `@task()`. The function itself stays as
-        it is and can be called and tested like any other. Raises DuplicateTask.
+        it is and can be called and tested like any other. `cpu_bound`: it computes for longer than moments,
+        and is run in another process, which imports its module anew. Raises DuplicateTask.
         """
         if any(not isinstance(name, str) for name in names):
             raise TypeError('write @task("name") or @task(), with the brackets')
@@ -71,7 +74,10 @@ class Registry:
 
         def register(call: AnyFunction) -> AnyFunction:
             for name in names or (call.__name__,):
-                self._add(Function(name, call))
+                function = Function(name, call, cpu_bound)
+                if cpu_bound and function.is_async:
+                    raise TypeError(f"{function.place}: a cpu_bound function has a process: write `def`")
+                self._add(function)
             return call
 
         return register

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import socket
@@ -11,6 +12,16 @@ from pathlib import Path
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h)")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 RESULT_SECONDS = 600.0
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What a process for cpu_bound functions imports before it can run them."""
+
+    modules: tuple[str, ...] = ()
+    builtin: bool = False
+    main: str | None = None
+    """The file of the program that called `podium_workers.run()`, if there are functions in it."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +35,10 @@ class Settings:
     drain_timeout: float = 600.0
     data_dir: Path = Path("podium-data")
     listen: tuple[str, int] | None = None
+    processes: int = 1
+    """How many cpu_bound functions run at once, at most."""
+    setup: Setup = Setup()
+    """What their processes import."""
     result_seconds: float = RESULT_SECONDS
     """How long a result is offered to a Conductor that does not take it."""
 
@@ -50,6 +65,22 @@ def parse_domains(text: str, shared: bool) -> tuple[str | None, ...]:
     if (shared or not domains) and None not in domains:
         domains.append(None)
     return tuple(domains)
+
+
+def count_processors(root: Path = Path("/sys/fs/cgroup")) -> int:
+    """The processors that this process may use: the container's limit where it has one, rounded up."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = (root / "cpu.max").read_text().split()  # cgroup v2
+    except (OSError, ValueError):
+        try:
+            quota = (root / "cpu" / "cpu.cfs_quota_us").read_text().strip()  # v1
+            period = (root / "cpu" / "cpu.cfs_period_us").read_text().strip()
+        except OSError:
+            return allowed
+    if not quota.isdigit() or not period.isdigit():  # `max` or -1: no limit
+        return allowed
+    return max(1, min(allowed, math.ceil(int(quota) / int(period))))
 
 
 def default_worker_id() -> str:

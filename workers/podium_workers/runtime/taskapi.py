@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
@@ -12,7 +11,7 @@ from conductor.client.configuration.configuration import Configuration
 from conductor.client.http.async_api_client import AsyncApiClient
 from conductor.client.http.async_rest import ApiException, AsyncRESTClientObject
 
-from podium_workers.runtime.context import InProgress
+from podium_workers.runtime.task import Outcome, Queue, Task
 
 POLL_SECONDS = 60.0
 UPDATE_SECONDS = 60.0
@@ -32,49 +31,6 @@ class Refused(Exception):
     def __init__(self, status: int, reason: str) -> None:
         super().__init__(f"{status}: {reason}")
         self.status = status
-
-
-@dataclass(frozen=True, order=True)
-class Queue:
-    """Where tasks wait: a task type, in a domain (Podium: a namespace) or, with None, without one."""
-
-    task_type: str
-    domain: str | None = None
-
-    def __str__(self) -> str:
-        return f"{self.domain}:{self.task_type}" if self.domain else self.task_type
-
-
-@dataclass(frozen=True)
-class Task:
-    """A task that was given to this worker."""
-
-    task_id: str
-    workflow_id: str
-    task_type: str
-    ref: str
-    retry_count: int
-    poll_count: int
-    response_timeout: float
-    """Seconds without a sign of life after which Conductor takes the task for lost; 0: never."""
-    input: Mapping[str, Any]
-    output: Mapping[str, Any]
-    external_input: str | None
-    domain: str | None
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How an attempt ended: COMPLETED, FAILED, FAILED_WITH_TERMINAL_ERROR or IN_PROGRESS (comes back)."""
-
-    status: str
-    output: Mapping[str, Any]
-    reason: str = ""
-    after: int = 0
-
-    @classmethod
-    def back(cls, result: InProgress) -> Outcome:
-        return cls("IN_PROGRESS", result.output, after=result.after)
 
 
 class TaskApi:
@@ -215,11 +171,20 @@ def _task(item: Mapping[str, Any]) -> Task:
         retry_count=item.get("retryCount") or 0,
         poll_count=item.get("pollCount") or 1,
         response_timeout=float(item.get("responseTimeoutSeconds") or 0),
+        timeout=_timeout(item),
         input=item.get("inputData") or {},
         output=item.get("outputData") or {},
         external_input=item.get("externalInputPayloadStoragePath"),
         domain=item.get("domain"),
     )
+
+
+def _timeout(item: Mapping[str, Any]) -> float:
+    # The definition that holds for this run travels in it; ALERT_ONLY lets the attempt go on.
+    definition = (item.get("workflowTask") or {}).get("taskDefinition") or {}
+    if definition.get("timeoutPolicy") == "ALERT_ONLY":
+        return 0.0
+    return float(definition.get("timeoutSeconds") or 0)
 
 
 def _parts(queues: Iterable[Queue]) -> Iterator[list[Queue]]:

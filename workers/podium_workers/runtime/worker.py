@@ -11,27 +11,31 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from podium_workers.runtime.backlog import Backlog
-from podium_workers.runtime.execution import Execution
+from podium_workers.runtime.execution import Execution, Resources
 from podium_workers.runtime.metrics import WorkerMetrics
+from podium_workers.runtime.processes import Processes
 from podium_workers.runtime.registry import Function
 from podium_workers.runtime.settings import Settings
-from podium_workers.runtime.taskapi import Queue, Refused, Task, TaskApi, Unavailable
+from podium_workers.runtime.task import Queue, Task
+from podium_workers.runtime.taskapi import Refused, TaskApi, Unavailable
 from podium_workers.services.references import References, Sources
 
 BUSY_LOOK = 0.1
-IDLE_LOOK = 0.25
-IDLE_AFTER = 10.0
+LONGEST_LOOK = 1.0
+IDLE_SHARE = 1 / 40
 LONGEST_OUTAGE_PAUSE = 5.0
 STUCK_AFTER = 60.0
+DRAIN_LOOK = 0.5
 log = logging.getLogger(__name__)
 
 
 class Worker:
     """Serves `functions` with `settings.concurrency` slots, which all its queues share.
 
-    One look reads the depths of all queues with one request (ten a second at work, four when idle; a held
-    long poll per queue would reserve a slot each, and one of Conductor's threads). A slot is reserved
-    before a poll, and is free again when Conductor has the result. Must be made inside of an event loop.
+    One look reads the depths of all queues with one request (ten a second at work, one when idle for long;
+    a held long poll per queue would reserve a slot each, and one of Conductor's threads). A slot is
+    reserved before a poll, and is free again when Conductor has the result. Must be made inside of an
+    event loop.
     """
 
     def __init__(
@@ -47,14 +51,21 @@ class Worker:
         self._settings = settings
         self._api = api
         self._metrics = metrics
-        self._secrets = tuple(secrets)
-        self._references = references or References(Sources())
-        self._backlog = Backlog(
-            (Queue(name, domain) for name in self._functions for domain in settings.domains),
-            settings.poll_interval,
+        self._processes = Processes(settings.processes, settings.setup)
+        self._resources = Resources(
+            api=api,
+            settings=settings,
+            metrics=metrics,
+            threads=ThreadPoolExecutor(settings.concurrency, thread_name_prefix="task"),
+            processes=self._processes,
+            references=references or References(Sources()),
+            secrets=tuple(secrets),
         )
-        self._threads = ThreadPoolExecutor(settings.concurrency, thread_name_prefix="task")
+        queues = [Queue(name, domain) for name in self._functions for domain in settings.domains]
+        cpu_bound = [queue for queue in queues if self._functions[queue.task_type].cpu_bound]
+        self._backlog = Backlog(queues, settings.poll_interval, cpu_bound)
         self._free = settings.concurrency
+        self._free_processes = settings.processes
         self._executions: dict[asyncio.Task[None], Execution] = {}
         self._polls: set[asyncio.Task[None]] = set()
         self._look: asyncio.Task[None] | None = None
@@ -65,12 +76,18 @@ class Worker:
         self._look_at = 0.0
         self._outage = 0
         self._connected = False
+        self._met = False
         self._by_depth = True
 
     @property
     def connected(self) -> bool:
         """Conductor answered the last request."""
         return self._connected
+
+    @property
+    def met(self) -> bool:
+        """Conductor has answered at least once."""
+        return self._met
 
     @property
     def stopping(self) -> bool:
@@ -83,8 +100,13 @@ class Worker:
 
     @property
     def unfinished(self) -> list[Execution]:
-        """The tasks that it has, and whose results Conductor has not."""
-        return list(self._executions.values())
+        """The tasks that it has, and whose results Conductor has not and would take."""
+        return [execution for execution in self._executions.values() if not execution.overdue]
+
+    @property
+    def overdue(self) -> list[Execution]:
+        """Functions that still run though Conductor has ended their attempts."""
+        return [execution for execution in self._executions.values() if execution.overdue]
 
     def stop(self) -> None:
         """No more polls; `run` returns when all that was taken is finished. For the loop's thread."""
@@ -110,15 +132,18 @@ class Worker:
                 await self._wait(min(due, self._backlog.next_at() if self._free else due))
             await self._drain()
         finally:
-            self._threads.shutdown(wait=False, cancel_futures=True)
+            self._resources.threads.shutdown(wait=False, cancel_futures=True)
+            await self._processes.close()
 
     def cut(self) -> list[Execution]:
         """Drops what is unfinished, and sends nothing more. Returns what was dropped."""
         cut = self.unfinished
         for running in (*self._polls, *self._executions):
             running.cancel()
+        self._processes.kill()
         for execution in cut:
             self._metrics.tasks.labels(execution.task.task_type, "cut").inc()
+            self._metrics.failures.labels(execution.task.task_type, "cut").inc()
         return cut
 
     async def _wait(self, until: float) -> None:
@@ -131,11 +156,11 @@ class Worker:
     async def _drain(self) -> None:
         if self._look is not None:
             self._look.cancel()
-        log.info("stopping: %d polls in flight, %d tasks to finish", len(self._polls), len(self._executions))
+        log.info("stopping: %d polls in flight, %d tasks to finish", len(self._polls), len(self.unfinished))
         # A poll that is under way may still bring tasks: they have their slots, and are run like the others.
-        while self._polls or self._executions:
+        while self._polls or self.unfinished:
             self._turned_at = time.monotonic()
-            await asyncio.wait([*self._polls, *self._executions], timeout=1.0)
+            await asyncio.wait([*self._polls, *self._executions], timeout=DRAIN_LOOK)
 
     async def _read_depths(self) -> None:
         try:
@@ -156,13 +181,18 @@ class Worker:
             self._look = None
             now = time.monotonic()
             if not self._outage:
-                idle = not self._executions and now - self._active_at > IDLE_AFTER
-                self._look_at = now + (IDLE_LOOK if idle else BUSY_LOOK) * random.uniform(0.8, 1.2)
+                self._look_at = now + self._look_pause(now) * random.uniform(0.8, 1.2)
             self._wake.set()
 
+    def _look_pause(self, now: float) -> float:
+        """Ten looks a second at work, and the fewer the longer nothing came: after 40 s one."""
+        idle = 0.0 if self._executions else now - self._active_at
+        most = max(BUSY_LOOK, min(LONGEST_LOOK, self._settings.poll_interval))
+        return max(BUSY_LOOK, min(most, idle * IDLE_SHARE))
+
     def _ask(self, now: float) -> None:
-        for queue, count in self._backlog.share(self._free, now):
-            self._free -= count
+        for queue, count in self._backlog.share(self._free, now, self._free_processes):
+            self._reserve(queue.task_type, count)
             poll = asyncio.create_task(self._take(queue, count))
             self._polls.add(poll)
             poll.add_done_callback(self._polls.discard)
@@ -172,7 +202,7 @@ class Worker:
         try:
             tasks = await self._api.poll(queue, count)
         except Refused as error:
-            self._metrics.polls.labels(queue.task_type, "failed").inc()
+            self._metrics.polls.labels(queue.task_type, "refused").inc()
             self._backlog.answered(queue, count, 0, time.monotonic())
             log.error("Conductor refuses polls of %s: %s", queue, error)  # noqa: TRY400
         except Unavailable as error:
@@ -184,32 +214,32 @@ class Worker:
             self._metrics.polls.labels(queue.task_type, "tasks" if tasks else "empty").inc()
             self._backlog.answered(queue, count, len(tasks), time.monotonic())
         finally:
-            self._free += count - len(tasks)
+            self._reserve(queue.task_type, len(tasks) - count)
             for task in tasks:
                 self._start(task, queue)
             self._wake.set()
 
+    def _reserve(self, task_type: str, count: int) -> None:
+        """Takes so many slots; a negative number gives them back."""
+        self._free -= count
+        if self._functions[task_type].cpu_bound:
+            self._free_processes -= count
+
     def _start(self, task: Task, queue: Queue) -> None:
         self._active_at = time.monotonic()
-        execution = Execution(
-            task,
-            self._functions[queue.task_type],
-            self._api,
-            self._settings,
-            self._metrics,
-            self._threads,
-            self._secrets,
-            self._references,
-        )
+        execution = Execution(task, self._functions[queue.task_type], self._resources)
         running = asyncio.create_task(execution.run(), name=f"task {task.task_id}")
         self._executions[running] = execution
         running.add_done_callback(self._finished)
         self._metrics.busy.set(len(self._executions))
+        self._metrics.running.labels(execution.function.name).inc()
 
     def _finished(self, running: asyncio.Task[None]) -> None:
         execution = self._executions.pop(running)
         self._metrics.busy.set(len(self._executions))
-        self._free += 1
+        self._metrics.running.labels(execution.function.name).dec()
+        self._reserve(execution.function.name, -1)
+        self._metrics.processes.set(len(self._processes.pids))
         self._active_at = time.monotonic()
         self._wake.set()
         if not running.cancelled() and (error := running.exception()) is not None:
@@ -219,8 +249,9 @@ class Worker:
         if self._outage or not self._connected:
             log.info("connected to Conductor at %s", self._api.url)
         self._outage = 0
-        self._connected = True
+        self._connected = self._met = True
         self._metrics.connected.set(1)
+        self._metrics.last_poll.set(time.time())
 
     def _unavailable(self, error: Any) -> None:
         if not self._outage:

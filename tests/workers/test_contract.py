@@ -1,0 +1,62 @@
+"""What the operator reads on a worker's metrics page. Neither side imports the other."""
+
+import importlib
+from pathlib import Path
+
+import pytest
+
+from podium_workers.runtime.attempt import KINDS
+from podium_workers.runtime.metrics import WorkerMetrics
+
+CONTRACT = {
+    "podium_worker_busy": (),
+    "podium_worker_running": ("task_type",),
+    "podium_worker_capacity": (),
+    "podium_worker_draining": (),
+    "podium_worker_last_poll_timestamp_seconds": (),
+}
+"""Names of gauges, and their labels."""
+
+
+@pytest.fixture
+def metrics() -> WorkerMetrics:
+    made = WorkerMetrics(capacity=7)
+    made.busy.set(3)
+    made.running.labels("resize").set(3)
+    made.draining.set(1)
+    made.last_poll.set(1_700_000_000)
+    return made
+
+
+def test_a_worker_keeps_the_contract(metrics):
+    seen = {
+        sample.name: tuple(sample.labels)
+        for family in metrics.registry.collect()
+        if family.type == "gauge"
+        for sample in family.samples
+    }
+    assert {name: labels for name, labels in seen.items() if name in CONTRACT} == CONTRACT
+
+
+def test_the_operator_understands_a_workers_page(metrics):
+    try:
+        workers = importlib.import_module("podium.adapters.workers")
+    except ModuleNotFoundError:
+        pytest.skip("this operator does not ask its workers yet")
+    load = workers.parse_load(metrics.exposition().decode(), now=None)
+    assert (load.busy, load.draining, dict(load.running)) == (3, True, {"resize": 3})
+    assert load.last_poll.timestamp() == 1_700_000_000
+
+
+def test_a_workers_page_grows_with_its_task_types_and_with_nothing_else(metrics):
+    """Every label has a closed list of values: the task types of this worker, or words of ours."""
+    labels: set[str] = set()
+    for collector in metrics.registry._collector_to_names:
+        labels |= set(collector._labelnames)
+    assert labels == {"task_type", "result", "outcome", "kind"}
+
+
+def test_every_kind_of_failure_is_explained():
+    page = (Path(__file__).parents[2] / "docs" / "functions.md").read_text()
+    for kind in KINDS:
+        assert f"| `{kind}` |" in page
