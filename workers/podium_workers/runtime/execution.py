@@ -29,6 +29,8 @@ TRACEBACK_CHARACTERS = 3000
 LOG_INTERVAL = 2.0
 SHORTEST_BEAT = 0.25
 LONGEST_PAUSE = 5.0
+MOST_LOOKS = 5
+LOOK_PAUSE = 1.0
 
 _OUTCOMES = {
     "COMPLETED": "completed",
@@ -155,18 +157,19 @@ class Execution:
         )
 
     async def _drop(self, working: asyncio.Task[Outcome]) -> None:
-        """Conductor has ended the attempt, or does so at its next look, and another may have begun."""
+        """Has Conductor end the attempt; another may begin at once."""
         self.phase = "overdue"
         where = "its thread cannot be stopped and keeps its slot"
         if self.function.is_async or self.function.cpu_bound:
             where = "it is stopped"
             working.cancel()
         reason = f"still running after the {self.task.timeout:g} s of timeoutSeconds: {where}"
-        log.warning("%s is %s; Conductor ends the attempt, and its result is dropped", self, reason)
+        log.warning("%s is %s; Conductor is to end the attempt, and its result is dropped", self, reason)
         self._metrics.failures.labels(self.task.task_type, "timeout").inc()
         self._metrics.tasks.labels(self.task.task_type, "dropped").inc()
         self._context.log(reason)
         await self._send_lines()
+        await self._have_it_ended()
         await asyncio.wait([working])
         log.info("%s has ended", self)
 
@@ -242,6 +245,17 @@ class Execution:
                 continue
             self._metrics.tasks.labels(self.task.task_type, _OUTCOMES[outcome.status]).inc()
             return
+
+    async def _have_it_ended(self) -> None:
+        # Left alone, Conductor does not do it: it looks at the end of the first responseTimeout, and where
+        # signs of life have come until then, not again for minutes (3.32.3). Asked while it is busy with the
+        # run, it answers 200 and does nothing: so it is asked until the task is not IN_PROGRESS.
+        for _ in range(MOST_LOOKS):
+            with contextlib.suppress(Unavailable, Refused):
+                await self._api.decide(self.task)
+                if await self._api.status(self.task) != "IN_PROGRESS":
+                    return
+            await asyncio.sleep(LOOK_PAUSE)
 
     def _finish(self, outcome: Outcome) -> Outcome:
         """The outcome as it may leave the worker."""

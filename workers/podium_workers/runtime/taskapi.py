@@ -94,6 +94,15 @@ class TaskApi:
         """The task's responseTimeout starts anew. (Logs sent with this are dropped by Conductor.)"""
         await self._update(task, status="IN_PROGRESS", extendLease=True)
 
+    async def decide(self, task: Task) -> None:
+        """Has Conductor look at the run now."""
+        await self._call("PUT", "/workflow/decide/{id}", UPDATE_SECONDS, path={"id": task.workflow_id})
+
+    async def status(self, task: Task) -> str:
+        """The task's, as it is now."""
+        answer = await self._call("GET", "/tasks/{id}", LOOK_SECONDS, path={"id": task.task_id})
+        return str(answer.get("status")) if isinstance(answer, dict) else ""
+
     async def log(self, task: Task, line: str) -> None:
         """Adds a line, or several in one text, to the task's log."""
         # Not through the client: it puts a text body into JSON and strips the quotes, leaving `\\n`.
