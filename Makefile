@@ -5,8 +5,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 BENCH ?=
 TESTS ?= tests
+ARCHIVES ?=
 
-.PHONY: help venv demo test lint format crds bench e2e clean
+.PHONY: help venv demo test lint format crds images bench e2e clean
 .DEFAULT_GOAL := help
 
 help: ## what each word does
@@ -25,7 +26,7 @@ demo: venv ## the four examples on a real API server and a real Conductor, from 
 	@$(BIN)/podium demo
 
 test: venv ## all tests, on the real servers
-	@$(BIN)/python -m podium.local prepare
+	@$(BIN)/python -m podium.local prepare --node=auto
 	@$(BIN)/python -m pytest $(TESTS) -m 'not bench'
 
 lint: venv ## formatting, lint, strict types, import rules, module sizes, generated files
@@ -43,12 +44,15 @@ format: venv ## mend what can be mended mechanically
 crds: venv ## crds/ and docs/reference from the types in operator/podium/api
 	@$(BIN)/python -m podium.crdgen crds --docs docs/reference
 
+images: venv ## the images of the operator and the worker: docker, podman or buildah; BASE_IMAGE=… ARCHIVES=1
+	@$(BIN)/python -m podium.local images $(if $(ARCHIVES),--archives)
+
 bench: venv ## all measurements, or one: make bench BENCH=runs
-	@$(BIN)/python -m podium.local prepare
+	@$(BIN)/python -m podium.local prepare --node=auto
 	@$(BIN)/python -m pytest tests/bench -m bench -s $(if $(BENCH),-k $(BENCH))
 
 e2e: venv ## long proofs: thousands of crashes, many kills
-	@$(BIN)/python -m podium.local prepare
+	@$(BIN)/python -m podium.local prepare --node=auto
 	@PODIUM_LONG=1 $(BIN)/python -m pytest tests/contract tests/e2e tests/integration -m 'not bench'
 
 clean: ## remove what make made here (the cache outside the checkout stays)

@@ -1,5 +1,6 @@
 """The real servers that tests share: one API server and one Conductor for a whole run."""
 
+import asyncio
 import os
 import secrets
 from collections.abc import AsyncIterator, Iterator
@@ -7,7 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from podium.local import Conductor, ControlPlane, free_port
+from podium.local import Conductor, ControlPlane, MissingPrerequisites, free_port
+from podium.local.cache import Cache
+from podium.local.images import build_images, find_builder, image_name
+from podium.local.node_host import find_node_host, why_no_node
+from podium.local.processes import Processes
 from support.bed import Bed
 from support.servers import running
 
@@ -21,6 +26,31 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
         plane.run("apply", "--server-side", "-f", str(CHECKOUT / "crds"))
         plane.run("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
         yield plane
+
+
+@pytest.fixture(scope="session")
+def cluster_with_node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
+    """Another one, with Podium's CRDs and a node: Pods run. Skipped, and says why, where none can."""
+    if obstacle := why_no_node(find_node_host()):
+        pytest.skip(obstacle)
+    with ControlPlane.start(tmp_path_factory.mktemp("cluster"), node=True) as plane:
+        plane.run("apply", "--server-side", "-f", str(CHECKOUT / "crds"))
+        plane.run("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
+        yield plane
+
+
+@pytest.fixture(scope="session")
+def images(cluster_with_node: ControlPlane) -> dict[str, str]:
+    """The project's images, built and loaded into that node: their names by target (`operator`, `worker`)."""
+    try:
+        builder = find_builder()
+    except MissingPrerequisites as missing:
+        pytest.skip(str(missing))
+    with Processes() as processes:
+        archives = build_images(CHECKOUT, builder, Cache.of(), processes, archives=True)
+    for archive in archives.values():
+        cluster_with_node.node.load_image(archive)
+    return {target: image_name(target) for target in archives}
 
 
 @pytest.fixture(scope="session")
@@ -48,4 +78,14 @@ async def bed(
 ) -> AsyncIterator[Bed]:
     """A namespace of its own, an operator that can be crashed, and a worker."""
     async with Bed(cluster, conductor, notices, tmp_path) as ready:
+        yield ready
+
+
+@pytest.fixture
+async def bed_on_node(
+    cluster_with_node: ControlPlane, conductor: Conductor, notices: tuple[str, str], tmp_path: Path
+) -> AsyncIterator[Bed]:
+    """The same where Pods run; they and the operator know Conductor by one address, `bed.conductor_url`."""
+    url = await asyncio.to_thread(cluster_with_node.node.expose, conductor.url)
+    async with Bed(cluster_with_node, conductor, notices, tmp_path, url) as ready:
         yield ready

@@ -1,5 +1,6 @@
 """`podium dev` with real parts: what a user sees, and that nothing is left behind."""
 
+import functools
 import json
 import os
 import signal
@@ -13,7 +14,11 @@ from pathlib import Path
 import pytest
 
 from podium.local import Conductor, ControlPlane
+from podium.local.control_plane import run_kubectl
+from podium.local.network import is_locked
+from podium.local.node_host import find_node_host, why_no_node
 from podium.local.processes import Identity, identify, is_alive, stop, wait_until
+from podium.local.services import Probe
 from podium.local.state import read_state
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -116,6 +121,46 @@ def test_up_status_env_logs_down(dev: Dev) -> None:
     assert dev.run("down").returncode == 0
     env = dev.run("env")
     assert (env.returncode, env.stdout) == (1, "")
+
+
+def test_with_a_node_pods_run(dev: Dev, tmp_path: Path) -> None:
+    if obstacle := why_no_node(find_node_host()):
+        pytest.skip(obstacle)
+    up = dev.run("up", "--node", *BARE)
+    assert up.returncode == 0, up.stderr
+    state = read_state(dev.root / "dev" / "default")
+    assert state is not None
+    assert state.node is not None
+    run = functools.partial(run_kubectl, state.kubectl, state.kubeconfig)
+    run("run", "idle", "--image=localhost/podium-pause:1")
+    run("wait", "--for=condition=Ready", "pod/idle", "--timeout=60s")
+    # The address of Conductor is one that holds for Pods too.
+    assert state.node.network.there in state.conductor_url
+    assert Probe(f"{state.conductor_url}/metadata/workflow").answers()
+
+    (tmp_path / "no-image.tar").write_text("this is no archive")
+    load = dev.run("load", str(tmp_path / "no-image.tar"))
+    assert load.returncode == 1
+    assert "no-image.tar cannot be loaded" in load.stderr
+
+    containerd = state.parts["containerd"].identity
+    assert containerd is not None
+    stop([containerd], grace=0)
+    assert dev.run("up", *BARE).returncode == 0
+    run("wait", "--for=condition=Ready", "pod/idle", "--timeout=90s")
+
+    assert dev.run("down").returncode == 0
+    assert not is_locked(state.node.network.lock)
+    assert not dev.root.exists()
+
+
+def test_a_stack_without_a_node_says_how_to_get_one(dev: Dev, tmp_path: Path) -> None:
+    assert dev.run("up", "--node", "--context", "mine").returncode == 2
+    assert dev.run("up", *BARE).returncode == 0
+    (tmp_path / "image.tar").touch()
+    load = dev.run("load", str(tmp_path / "image.tar"))
+    assert load.returncode == 1
+    assert "start it with --node" in load.stderr
 
 
 def test_what_died_is_restarted_and_the_rest_left_alone(dev: Dev) -> None:

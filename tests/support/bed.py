@@ -31,10 +31,16 @@ class Bed:
     """One test's namespace. `apply`, `get`, `until`; an operator; a worker."""
 
     def __init__(
-        self, plane: ControlPlane, server: Conductor, notices: tuple[str, str], folder: Path
+        self,
+        plane: ControlPlane,
+        server: Conductor,
+        notices: tuple[str, str],
+        folder: Path,
+        conductor_url: str | None = None,
     ) -> None:
         self.plane = plane
         self.server = server
+        self.conductor_url = conductor_url or server.url
         self.folder = folder
         self.namespace = f"t-{secrets.token_hex(3)}"
         self._notices = notices
@@ -47,7 +53,7 @@ class Bed:
     async def __aenter__(self) -> "Bed":
         configuration = await load_configuration(str(self.plane.kubeconfig))
         self.cluster = await self._open.enter_async_context(KubernetesCluster(configuration))
-        self.conductor = await self._open.enter_async_context(HttpConductor(self.server.url))
+        self.conductor = await self._open.enter_async_context(HttpConductor(self.conductor_url))
         await self.kubectl("create", "namespace", self.namespace)
         return self
 
@@ -66,7 +72,7 @@ class Bed:
         """Those of a test: quick, and only this namespace."""
         address, token = self._notices
         given: dict[str, Any] = {
-            "conductor_url": self.server.url,
+            "conductor_url": self.conductor_url,
             "kubeconfig": str(self.plane.kubeconfig),
             "namespaces": (self.namespace,),
             "listen": address,
@@ -123,7 +129,7 @@ class Bed:
         address, token = self._notices
         environment = os.environ | {
             "KUBECONFIG": str(self.plane.kubeconfig),
-            "PODIUM_CONDUCTOR_URL": self.server.url,
+            "PODIUM_CONDUCTOR_URL": self.conductor_url,
             "PODIUM_NAMESPACES": self.namespace,
             "PODIUM_LISTEN": address,
             "PODIUM_NOTICE_TOKEN": token,

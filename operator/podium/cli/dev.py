@@ -22,6 +22,7 @@ from podium.local.cache import Cache
 from podium.local.cluster import Source
 from podium.local.control_plane import run_kubectl
 from podium.local.errors import LocalError
+from podium.local.node import load_image
 from podium.local.parts import NODE, find_crds
 from podium.local.progress import PlainProgress, Progress, Silence, format_seconds, open_progress
 from podium.local.stack import PartStatus, Stack
@@ -50,6 +51,7 @@ def dev() -> None:
 )
 @click.option("--conductor-url", metavar="URL", help="Use this Conductor ($PODIUM_CONDUCTOR_URL).")
 @click.option("--namespaces", metavar="A,B", help="The worker serves these beside `default`.")
+@click.option("--node", is_flag=True, help="With a node, so that Pods run (Linux, as root; kind has one).")
 @click.option("--no-operator", is_flag=True, help="Leave the operator out, to run it by hand.")
 @click.option("--no-worker", is_flag=True, help="Leave the worker out.")
 @click.option(
@@ -79,6 +81,7 @@ def up(
     context: str | None,
     conductor_url: str | None,
     namespaces: str | None,
+    node: bool,
     no_operator: bool,
     no_worker: bool,
     functions: str | None,
@@ -99,6 +102,8 @@ def up(
     """
     if (watched and not reload_) or (down_on_exit and not (reload_ or manifests)):
         raise click.UsageError("--watch goes with --reload, --down-on-exit with --reload or --apply")
+    if node and (context or conductor_url):
+        raise click.UsageError("--node goes with a cluster and a Conductor that are made here")
     began = time.monotonic()
     modules = tuple(part.strip() for part in (functions or "").split(",") if part.strip())
     wishes = Wishes(
@@ -109,6 +114,7 @@ def up(
         worker=not no_worker,
         functions=modules,
         module_folder=str(Path.cwd()) if modules else "",
+        node=node,
     )
     with _told_in_one_line(), _ended_politely(), open_progress() as progress:
         stack = _stack(name, progress)
@@ -183,6 +189,27 @@ def down(name: str) -> None:
             )
     if remains:
         click.echo(remains, err=True)
+
+
+@dev.command()
+@_name
+@click.argument("archive", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+def load(name: str, archive: Path) -> None:
+    """Give the images of an ARCHIVE (docker save) to the node, so that Pods can use them.
+
+    \b
+    Example:
+      make images ARCHIVES=dist && podium dev load dist/podium-worker.tar
+    """
+    with _told_in_one_line():
+        state = _stack(name).state()
+        if state.source is Source.KIND:
+            raise LocalError(
+                f"kind loads images itself: kind load image-archive {archive} --name podium-{name}"
+            )
+        if state.node is None:
+            raise LocalError(f'the dev stack "{name}" has no node: end it, and start it with --node.')
+        load_image(state.node, archive)
 
 
 @dev.command()

@@ -68,7 +68,7 @@ def survey(context: str | None, environment: Mapping[str, str] = os.environ) -> 
     if context or choose_source(Surroundings(assets=assets)) is Source.ASSETS:
         return Surroundings(context=context, assets=assets)
     kind = shutil.which("kind", path=environment.get("PATH")) is not None
-    return Surroundings(assets=assets, kind=kind, engine=_find_engine(environment) if kind else None)
+    return Surroundings(assets=assets, kind=kind, engine=find_engine(environment) if kind else None)
 
 
 def needs_for_source(
@@ -127,7 +127,7 @@ def _kind_environment(engine: str) -> dict[str, str]:
     return {"KIND_EXPERIMENTAL_PROVIDER": engine} if engine != "docker" else {}
 
 
-def _find_engine(environment: Mapping[str, str]) -> str | None:
+def find_engine(environment: Mapping[str, str]) -> str | None:
     """A client on PATH says little: only an engine that answers can run a node."""
     for engine in ("docker", "podman"):
         path = shutil.which(engine, path=environment.get("PATH"))

@@ -1,34 +1,46 @@
-"""A Kubernetes control plane without nodes: etcd, API server and controllers as plain processes.
+"""A Kubernetes control plane: etcd, API server and controllers as plain processes.
 
 Enough for operators: custom resources, watches, status, server-side apply, RBAC, namespaces, garbage
-collection, Deployments down to their Pods (which stay Pending: there is no kubelet to run them).
+collection, Deployments down to their Pods. These stay Pending unless the control plane has a node (node.py).
 """
 
 from __future__ import annotations
 
-import base64
 import datetime as dt
 import os
 import subprocess
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import yaml
-
 from podium.local.build import Binaries, needs_for_binaries, provide_binaries
 from podium.local.cache import Cache
 from podium.local.errors import LocalError
-from podium.local.pki import Authority, KeyPair, write_secret, write_signing_key
+from podium.local.kubeconfig import CONTEXT, write_kubeconfig
+from podium.local.node import (
+    NAME,
+    Node,
+    NodeFiles,
+    NodeSetup,
+    load_pause_image,
+    prepare_node,
+    write_node,
+)
+from podium.local.pki import Authority, KeyPair, write_signing_key
 from podium.local.prerequisites import Need, require
-from podium.local.processes import Process, Processes, Program, wait_until
+from podium.local.processes import Process, Processes, wait_until
 from podium.local.progress import Progress, Silence
-from podium.local.services import Probe, Service, await_ready, free_port
+from podium.local.services import Probe, Service, await_ready, build_server, free_port
 
-_CONTEXT = "podium-local"
-_SERVICE_ADDRESSES = "10.96.0.0/16"
+_FLAGS_WITHOUT_NODE: Mapping[str, object] = {
+    "advertise-address": "127.0.0.1",
+    "endpoint-reconciler-type": "none",
+    "service-cluster-ip-range": "10.96.0.0/16",
+    "authorization-mode": "RBAC",
+}
 _SECONDS_TO_START = 120.0
 # What an operator's objects live on; the rest would only cost CPU. Names as of Kubernetes 1.36.
 _CONTROLLERS = (
@@ -46,12 +58,16 @@ _CONTROLLERS = (
 
 @dataclass(frozen=True)
 class ControlPlaneFiles:
-    """What is written before anything starts: the servers in the order of their start, and the way in."""
+    """What is written before anything starts: the servers in the order of their start, and the way in.
+
+    The first three are etcd, the API server and the controllers; those of the node, if there is one, follow.
+    """
 
     services: tuple[Service, ...]
     kubeconfig: Path
     kubectl: Path
     url: str
+    node: NodeFiles | None = None
 
 
 class ControlPlane:
@@ -63,14 +79,16 @@ class ControlPlane:
         self._running: dict[str, Process] = {}
         self.kubeconfig = files.kubeconfig
         self.kubectl = files.kubectl
-        self.context = _CONTEXT
+        self.context = CONTEXT
         self.url = files.url
+        self._node = Node(files.node, processes) if files.node else None
 
     @classmethod
     def start(
         cls,
         folder: Path,
         *,
+        node: bool = False,
         binaries: Binaries | None = None,
         cache: Cache | None = None,
         progress: Progress | None = None,
@@ -78,30 +96,44 @@ class ControlPlane:
     ) -> ControlPlane:
         """Starts one in `folder` (made if need be) and returns when it serves; about 6 s if all is built.
 
+        With `node=True` it has a node, and Pods run (see `podium.local.node`); about 15 s.
         Everything ends with `stop`, with the `with` block, or with this process however that ends.
-        Raises LocalError, with the end of the log of what did not start.
+        Raises MissingPrerequisites, LocalError with the end of the log of what did not start.
         """
         progress = progress or Silence()
         processes = Processes()
         try:
-            if binaries is None:
-                cache = cache or Cache.of(environment)
+            cache = cache or Cache.of(environment)
+            setup = prepare_node(cache, processes, progress, environment, time.time()) if node else None
+            if setup:
+                binaries = setup.binaries.control_plane
+            elif binaries is None:
                 require(needs_for_binaries(cache, environment) | {Need.ROOM_TO_RUN}, cache.root, environment)
                 binaries = provide_binaries(cache, processes, progress, environment)
-            plane = cls(write_control_plane(folder, binaries), processes)
-            with progress.step("starting a Kubernetes control plane"):
+            plane = cls(write_control_plane(folder, binaries, setup), processes)
+            with progress.step(f"starting a Kubernetes control plane{' and a node' if node else ''}"):
                 plane._start_all()
         except BaseException:
             processes.stop(grace=0.0)
             raise
         return plane
 
+    @property
+    def node(self) -> Node:
+        """Raises LocalError if it was started without one."""
+        if self._node is None:
+            raise LocalError("this control plane has no node: start it with node=True.")
+        return self._node
+
     def run(self, *arguments: str, stdin: str | None = None) -> str:
         """Runs kubectl against it; its standard output. Raises LocalError with what it said otherwise."""
         return run_kubectl(self.kubectl, self.kubeconfig, *arguments, stdin=stdin)
 
     def kill(self, name: str = "kube-apiserver") -> None:
-        """Ends one server as a crash would: etcd, kube-apiserver or kube-controller-manager."""
+        """Ends one server as a crash would: etcd, kube-apiserver or kube-controller-manager.
+
+        With a node, also kubelet, kube-proxy, kube-scheduler or coredns. Its containers run on meanwhile.
+        """
         self._running[name].kill()
 
     def restart(self, name: str = "kube-apiserver") -> None:
@@ -116,16 +148,25 @@ class ControlPlane:
         """Ends all of it; the folder stays, for its logs. Does nothing twice."""
         # Nothing of it is used again, so there is nothing that a slow goodbye would save.
         self._processes.stop(grace=0.0)
+        if self._node:
+            self._node.await_gone()
 
     def _start_all(self) -> None:
-        etcd, apiserver, controllers = self._files.services
-        for service in (etcd, apiserver):
-            self._running[service.name] = self._processes.start(service.program)
-        for service in (etcd, apiserver):
-            await_ready(service, self._running[service.name], _SECONDS_TO_START)
-        self._running[controllers.name] = self._processes.start(controllers.program)
-        await_ready(controllers, self._running[controllers.name], _SECONDS_TO_START)
+        etcd, apiserver, controllers, *rest = self._files.services
+        # Nothing else can do without these; containerd, and with it the namespaces, needs nobody.
+        self._start_together(etcd, apiserver, *rest[:1])
+        if self._files.node:
+            load_pause_image(self._files.node)
+        self._start_together(controllers, *rest[1:])
         await_controllers(self._files)
+        if self._files.node:
+            await_node(self._files)
+
+    def _start_together(self, *services: Service) -> None:
+        for service in services:
+            self._running[service.name] = self._processes.start(service.program)
+        for service in services:
+            await_ready(service, self._running[service.name], _SECONDS_TO_START)
 
     def __enter__(self) -> Self:
         return self
@@ -162,11 +203,28 @@ def await_controllers(files: ControlPlaneFiles) -> None:
         return True
 
     if not wait_until(has_service_account, _SECONDS_TO_START, every=0.2):
-        log = files.services[-1].program.log
+        log = files.services[2].program.log
         raise LocalError(f"kube-controller-manager does no work; see {log}.")
 
 
-def write_control_plane(folder: Path, binaries: Binaries) -> ControlPlaneFiles:
+def await_node(files: ControlPlaneFiles) -> None:
+    """Waits until the node takes pods."""
+    ready = '{.status.conditions[?(@.type=="Ready")].status}{.spec.taints}'
+
+    def takes_pods() -> bool:
+        try:
+            said = run_kubectl(
+                files.kubectl, files.kubeconfig, "get", "node", NAME, f"--output=jsonpath={ready}"
+            )
+        except LocalError:
+            return False
+        return said == "True"
+
+    if not wait_until(takes_pods, _SECONDS_TO_START, every=0.2):
+        raise LocalError(f"the node does not become ready; see {files.services[-1].program.log.parent}.")
+
+
+def write_control_plane(folder: Path, binaries: Binaries, node: NodeSetup | None = None) -> ControlPlaneFiles:
     """Certificates, kubeconfig and commands in `folder`; starts nothing."""
     pki, logs = folder / "pki", folder / "logs"
     for path in (folder, pki, logs, folder / "etcd"):
@@ -174,7 +232,8 @@ def write_control_plane(folder: Path, binaries: Binaries) -> ControlPlaneFiles:
     now = dt.datetime.now(dt.UTC)
     cluster, storage = Authority(pki, "kubernetes", now), Authority(pki, "etcd", now)
     local = ("localhost", "127.0.0.1")
-    names = ("kubernetes", "kubernetes.default", "kubernetes.default.svc", "10.96.0.1", *local)
+    addresses = (node.network.api_service, node.network.there) if node else ("10.96.0.1",)
+    names = ("kubernetes", "kubernetes.default", "kubernetes.default.svc", *addresses, *local)
     serving = cluster.issue("kube-apiserver", "kube-apiserver", hosts=names)
     controllers_serving = cluster.issue("kube-controller-manager", "kube-controller-manager", hosts=local)
     admin = cluster.issue("admin", "podium-admin", organizations=("system:masters",))
@@ -187,7 +246,7 @@ def write_control_plane(folder: Path, binaries: Binaries) -> ControlPlaneFiles:
 
     etcd_url, peer_url = (f"https://127.0.0.1:{ports[name]}" for name in ("etcd", "peer"))
     etcd_health = f"http://127.0.0.1:{ports['health']}"
-    etcd = _service(
+    etcd = build_server(
         folder,
         "etcd",
         binaries.etcd,
@@ -211,7 +270,7 @@ def write_control_plane(folder: Path, binaries: Binaries) -> ControlPlaneFiles:
         Probe(f"{etcd_health}/health"),
         etcd_url,
     )
-    apiserver = _service(
+    apiserver = build_server(
         folder,
         "kube-apiserver",
         binaries.apiserver,
@@ -221,8 +280,6 @@ def write_control_plane(folder: Path, binaries: Binaries) -> ControlPlaneFiles:
             "etcd-certfile": etcd_serving.certificate,
             "etcd-keyfile": etcd_serving.key,
             "bind-address": "127.0.0.1",
-            "advertise-address": "127.0.0.1",
-            "endpoint-reconciler-type": "none",
             "secure-port": ports["apiserver"],
             "tls-cert-file": serving.certificate,
             "tls-private-key-file": serving.key,
@@ -230,16 +287,15 @@ def write_control_plane(folder: Path, binaries: Binaries) -> ControlPlaneFiles:
             "service-account-issuer": "https://kubernetes.default.svc.cluster.local",
             "service-account-key-file": tokens.certificate,
             "service-account-signing-key-file": tokens.key,
-            "service-cluster-ip-range": _SERVICE_ADDRESSES,
-            "authorization-mode": "RBAC",
             "allow-privileged": "true",
             "profiling": "false",
+            **(_flags_for_node(cluster, node) if node else _FLAGS_WITHOUT_NODE),
         },
         Probe(f"{url}/readyz", cluster.certificate),
         url,
     )
     controllers_url = f"https://127.0.0.1:{ports['controllers']}"
-    controllers = _service(
+    controllers = build_server(
         folder,
         "kube-controller-manager",
         binaries.controller_manager,
@@ -251,7 +307,7 @@ def write_control_plane(folder: Path, binaries: Binaries) -> ControlPlaneFiles:
             "tls-private-key-file": controllers_serving.key,
             "service-account-private-key-file": tokens.key,
             "root-ca-file": cluster.certificate,
-            "controllers": ",".join(_CONTROLLERS),
+            "controllers": "*" if node else ",".join(_CONTROLLERS),
             "leader-elect": "false",
             "kube-api-qps": 200,
             "kube-api-burst": 400,
@@ -260,37 +316,25 @@ def write_control_plane(folder: Path, binaries: Binaries) -> ControlPlaneFiles:
         Probe(f"{controllers_url}/healthz", cluster.certificate),
         controllers_url,
     )
-    return ControlPlaneFiles((etcd, apiserver, controllers), kubeconfig, binaries.kubectl, url)
+    of_node = write_node(folder, node, cluster, ports["apiserver"]) if node else None
+    services = (etcd, apiserver, controllers, *(of_node.services if of_node else ()))
+    return ControlPlaneFiles(services, kubeconfig, binaries.kubectl, url, of_node)
 
 
-def write_kubeconfig(path: Path, url: str, ca: Path, client: KeyPair) -> None:
-    """One cluster, one user, one context, everything inside the file (mode 0600)."""
-    config = {
-        "apiVersion": "v1",
-        "kind": "Config",
-        "clusters": [
-            {"name": _CONTEXT, "cluster": {"server": url, "certificate-authority-data": _encoded(ca)}}
-        ],
-        "users": [
-            {
-                "name": _CONTEXT,
-                "user": {
-                    "client-certificate-data": _encoded(client.certificate),
-                    "client-key-data": _encoded(client.key),
-                },
-            }
-        ],
-        "contexts": [{"name": _CONTEXT, "context": {"cluster": _CONTEXT, "user": _CONTEXT}}],
-        "current-context": _CONTEXT,
+def _flags_for_node(cluster: Authority, node: NodeSetup) -> dict[str, object]:
+    """What makes the API server reach the kubelet, and pods the API server."""
+    client = cluster.issue("kubelet-client", "kube-apiserver-kubelet-client", ("system:masters",))
+    return {
+        # Where a relay answers, at the same port: what the Service `kubernetes` leads to.
+        "advertise-address": node.network.there,
+        "service-cluster-ip-range": node.network.services,
+        "authorization-mode": "Node,RBAC",
+        "enable-admission-plugins": "NodeRestriction",
+        "kubelet-preferred-address-types": "InternalIP",
+        "kubelet-certificate-authority": cluster.certificate,
+        "kubelet-client-certificate": client.certificate,
+        "kubelet-client-key": client.key,
     }
-    write_secret(path, yaml.safe_dump(config, sort_keys=False).encode())
-
-
-def _service(
-    folder: Path, name: str, binary: Path, flags: Mapping[str, object], probe: Probe, address: str
-) -> Service:
-    argv = (str(binary), *(f"--{flag}={value}" for flag, value in flags.items()))
-    return Service(Program(name, argv, folder, folder / "logs" / f"{name}.log"), address, probe)
 
 
 def _tls(ca: Path, pair: KeyPair, prefix: str) -> dict[str, object]:
@@ -300,7 +344,3 @@ def _tls(ca: Path, pair: KeyPair, prefix: str) -> dict[str, object]:
         f"{prefix}key-file": pair.key,
         f"{prefix}client-cert-auth": "true",
     }
-
-
-def _encoded(path: Path) -> str:
-    return base64.b64encode(path.read_bytes()).decode()

@@ -8,11 +8,12 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 
 from podium.local.errors import MissingPrerequisites
+from podium.local.node_host import NodeHost, find_node_host, why_no_node
 
 Version = tuple[int, ...]
 """(1, 26, 8): only numbers, compared from the left."""
@@ -32,6 +33,7 @@ class Need(Enum):
     MAVEN = "maven"
     JAVA = "java"
     KUBECTL = "kubectl"
+    NODE = "node"
     ROOM_TO_BUILD = "room to build"
     ROOM_TO_RUN = "room to run"
 
@@ -52,6 +54,7 @@ class Found:
     maven: Tool | None = None
     java: Tool | None = None
     kubectl: Tool | None = None
+    node: NodeHost = field(default_factory=NodeHost)
     free_bytes: int = 0
 
 
@@ -63,6 +66,7 @@ def require(needs: Iterable[Need], cache: Path, environment: Mapping[str, str] =
         maven=find_maven(environment) if Need.MAVEN in wanted else None,
         java=find_java(environment) if Need.JAVA in wanted else None,
         kubectl=find_kubectl(environment) if Need.KUBECTL in wanted else None,
+        node=find_node_host(environment) if Need.NODE in wanted else NodeHost(),
         free_bytes=_free_bytes(cache),
     )
     if remedies := missing(wanted, found, cache):
@@ -90,6 +94,8 @@ def missing(needs: frozenset[Need], found: Found, cache: Path) -> tuple[str, ...
         )
     if Need.KUBECTL in needs and found.kubectl is None:
         remedies.append("kubectl is needed to talk to that cluster (none found on PATH): install it")
+    if Need.NODE in needs and (obstacle := why_no_node(found.node)):
+        remedies.append(obstacle)
     room = 6 if Need.ROOM_TO_BUILD in needs else 1 if Need.ROOM_TO_RUN in needs else 0
     if found.free_bytes < room * _GIB:
         remedies.append(

@@ -10,8 +10,10 @@ import ssl
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from podium.local.errors import LocalError
 from podium.local.processes import Process, Program, wait_until
@@ -23,13 +25,23 @@ _PORTS = range(20_000, 30_000)
 
 @dataclass(frozen=True)
 class Probe:
-    """A URL that answers 200 when the server is ready; `ca` is what its certificate is checked against."""
+    """A URL that answers 200 when the server is ready; `ca` is what its certificate is checked against.
+
+    Of `tcp://host:port`, that a connection can be made is enough.
+    """
 
     url: str
     ca: Path | None = None
 
     def answers(self, timeout: float = 2.0) -> bool:
         """Asks once; any failure within `timeout` seconds is a no."""
+        parts = urlsplit(self.url)
+        if parts.scheme == "tcp":
+            try:
+                socket.create_connection((parts.hostname or "", parts.port or 0), timeout).close()
+            except OSError:
+                return False
+            return True
         context = ssl.create_default_context(cafile=str(self.ca)) if self.ca else None
         # Loopback never goes through a proxy that the environment may name.
         handlers: list[urllib.request.BaseHandler] = [urllib.request.ProxyHandler({})]
@@ -53,6 +65,20 @@ class Service:
     @property
     def name(self) -> str:
         return self.program.name
+
+
+def build_server(
+    folder: Path,
+    name: str,
+    command: Path | tuple[str, ...],
+    flags: Mapping[str, object],
+    probe: Probe,
+    address: str,
+) -> Service:
+    """A server whose flags are written `--flag=value`; it works in `folder` and logs to `folder`/logs."""
+    argv = (str(command),) if isinstance(command, Path) else command
+    argv += tuple(f"--{flag}={value}" for flag, value in flags.items())
+    return Service(Program(name, argv, folder, folder / "logs" / f"{name}.log"), address, probe)
 
 
 def await_ready(service: Service, process: Process, timeout: float) -> None:

@@ -8,11 +8,12 @@ import secrets
 import shutil
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from podium.local.build import provide_binaries
+from podium.local.build import needs_for_node, provide_binaries
 from podium.local.cache import Cache, fingerprint, hold
 from podium.local.cluster import (
     Source,
@@ -26,8 +27,9 @@ from podium.local.cluster import (
 )
 from podium.local.conductor import Notices, prepare_conductor, write_conductor
 from podium.local.conductor_server import needs_for_conductor
-from podium.local.control_plane import write_control_plane
+from podium.local.control_plane import await_node, write_control_plane
 from podium.local.errors import LocalError
+from podium.local.node import await_gone, build_relay, load_pause_image, prepare_node
 from podium.local.parts import (
     NODE,
     cluster_answers,
@@ -158,6 +160,8 @@ class Stack:
         surroundings = survey(wishes.context, self._environment)
         source = choose_source(surroundings)
         needs = needs_for_source(source, self._cache, self._environment) | {Need.ROOM_TO_RUN}
+        if wishes.node and source.runs_here:
+            needs |= needs_for_node(self._cache)
         if not wishes.conductor_url:
             needs |= needs_for_conductor(self._cache, self._environment)
         found = require(needs, self._cache.root, self._environment)
@@ -183,6 +187,7 @@ class Stack:
                 lambda: self._bring_cluster(processes, crds),
                 lambda: self._bring_conductor(processes),
             )
+            self._bring_relay(processes)
             self._link_programs()
             self._bring_ours(processes)
             self._change(lambda now: replace(now, complete=True))
@@ -203,8 +208,9 @@ class Stack:
             worker=wishes.worker,
             functions=wishes.functions or state.wishes.functions,
             module_folder=wishes.module_folder if wishes.functions else state.wishes.module_folder,
+            node=wishes.node or state.wishes.node,
         )
-        for what in ("context", "conductor_url"):
+        for what in ("context", "conductor_url", "node"):
             if getattr(asked, what) != getattr(state.wishes, what):
                 raise LocalError(
                     f'the dev stack "{self.name}" is there already, with another cluster or Conductor: end '
@@ -219,6 +225,8 @@ class Stack:
         self._change(lambda now: replace(now, wishes=asked))
         for part in self._now().parts.values():
             changed |= self._bring(part.service, processes)
+        if changed and state.node:
+            load_pause_image(state.node)
         changed |= self._bring_ours(processes)
         processes.release()
         return changed
@@ -244,16 +252,34 @@ class Stack:
             )
             url = read_cluster_url(state.kubectl, state.kubeconfig)
         else:
-            binaries = provide_binaries(self._cache, processes, self._progress, self._environment)
-            plane = write_control_plane(self.folder / "cluster", binaries)
-            shutil.copy(plane.kubeconfig, state.kubeconfig)
-            url = plane.url
-            self._change(lambda now: replace(now, kubectl=plane.kubectl))
-            for service in plane.services:
-                self._bring(service, processes)
+            url = self._bring_control_plane(processes)
         self._change(lambda now: replace(now, cluster_url=url))
         with self._progress.step("installing the CRDs"):
             install_crds(self._now().kubectl, state.kubeconfig, crds)
+
+    def _bring_control_plane(self, processes: Processes) -> str:
+        state, node = self._now(), None
+        about = (self._cache, processes, self._progress, self._environment)
+        if state.wishes.node:
+            node = prepare_node(*about, seed=time.time())
+        binaries = node.binaries.control_plane if node else provide_binaries(*about)
+        plane = write_control_plane(self.folder / "cluster", binaries, node)
+        shutil.copy(plane.kubeconfig, state.kubeconfig)
+        self._change(lambda now: replace(now, kubectl=plane.kubectl, node=plane.node))
+        for service in plane.services:
+            self._bring(service, processes)
+        if plane.node:
+            load_pause_image(plane.node)
+            await_node(plane)
+        return plane.url
+
+    def _bring_relay(self, processes: Processes) -> None:
+        """Gives Conductor an address that holds for pods too."""
+        state = self._now()
+        if state.node and not state.wishes.conductor_url:
+            service = build_relay(state.node, state.conductor_url)
+            self._bring(service, processes)
+            self._change(lambda now: replace(now, conductor_url=service.address))
 
     def _bring_conductor(self, processes: Processes) -> None:
         state = self._now()
@@ -301,6 +327,8 @@ class Stack:
             stop(ours, _SECONDS_TO_DRAIN)
             # Their data goes too, so a polite end (an API server takes ten seconds) would save nothing.
             stop(parts.values(), grace=0.0)
+            if state.node:
+                await_gone(state.node)
             if state.source is Source.KIND:
                 delete_kind_cluster(self._kind_name, state.kubeconfig, state.engine)
         shutil.rmtree(self.folder)

@@ -11,6 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from podium.local.cluster import Source
 from podium.local.errors import LocalError
+from podium.local.node import NodeFiles
 from podium.local.pki import write_secret
 from podium.local.processes import Identity
 from podium.local.services import Service
@@ -32,6 +33,7 @@ class Wishes:
     worker: bool = True
     functions: tuple[str, ...] = ()
     module_folder: str = ""
+    node: bool = False
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,7 @@ class StackState:
     cluster_url: str = ""
     conductor_url: str = ""
     complete: bool = False
+    node: NodeFiles | None = None
     parts: Mapping[str, Part] = field(default_factory=dict)
 
 
