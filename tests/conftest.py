@@ -40,17 +40,28 @@ def cluster_with_node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cont
 
 
 @pytest.fixture(scope="session")
-def images(cluster_with_node: ControlPlane) -> dict[str, str]:
-    """The project's images, built and loaded into that node: their names by target (`operator`, `worker`)."""
+def archives() -> dict[str, Path]:
+    """The project's images, built of this checkout: a file for each target (`operator`, `worker`)."""
     try:
         builder = find_builder()
     except MissingPrerequisites as missing:
         pytest.skip(str(missing))
     with Processes() as processes:
-        archives = build_images(CHECKOUT, builder, Cache.of(), processes, archives=True)
-    for archive in archives.values():
-        cluster_with_node.node.load_image(archive)
-    return {target: image_name(target) for target in archives}
+        return build_images(CHECKOUT, builder, Cache.of(), processes, archives=True)
+
+
+@pytest.fixture(scope="session")
+def worker_image(cluster_with_node: ControlPlane, archives: dict[str, Path]) -> str:
+    """The name of the worker's image, which that node has."""
+    cluster_with_node.node.load_image(archives["worker"])
+    return image_name("worker")
+
+
+@pytest.fixture(scope="session")
+def operator_image(cluster_with_node: ControlPlane, archives: dict[str, Path]) -> str:
+    """The name of the operator's image, likewise."""
+    cluster_with_node.node.load_image(archives["operator"])
+    return image_name("operator")
 
 
 @pytest.fixture(scope="session")

@@ -79,10 +79,10 @@ def _read(url: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def web(cluster_with_node: ControlPlane, images: dict[str, str], namespace: str) -> str:
+def web(cluster_with_node: ControlPlane, worker_image: str, namespace: str) -> str:
     """A Deployment of two Pods with a Service of the same name."""
     container = _container(
-        images["worker"],
+        worker_image,
         "python3",
         "-c",
         SERVE,
@@ -115,6 +115,13 @@ def _pods(cluster: ControlPlane, namespace: str) -> list[dict[str, Any]]:
     return items
 
 
+def _said(cluster: ControlPlane, namespace: str) -> str:
+    try:
+        return cluster.run("logs", "-n", namespace, "deployment/web")
+    except LocalError as error:
+        return str(error)
+
+
 def test_a_deployment_of_careful_pods_becomes_ready(
     cluster_with_node: ControlPlane, namespace: str, web: str
 ) -> None:
@@ -125,10 +132,10 @@ def test_a_deployment_of_careful_pods_becomes_ready(
 
 
 def test_a_careless_pod_is_refused(
-    cluster_with_node: ControlPlane, namespace: str, images: dict[str, str]
+    cluster_with_node: ControlPlane, namespace: str, worker_image: str
 ) -> None:
     with pytest.raises(LocalError, match="violates PodSecurity"):
-        cluster_with_node.run("run", "-n", namespace, "careless", f"--image={images['worker']}")
+        cluster_with_node.run("run", "-n", namespace, "careless", f"--image={worker_image}")
 
 
 def test_pods_find_services_by_name(cluster_with_node: ControlPlane, namespace: str, web: str) -> None:
@@ -155,7 +162,8 @@ def test_pods_live_on_while_the_kubelet_is_away(
     cluster_with_node.kill("kubelet")
     assert _read(f"http://{address}:8000/") == "hello"
     cluster_with_node.restart("kubelet")
-    assert "serving" in cluster_with_node.run("logs", "-n", namespace, "deployment/web")
+    # It learns anew what it has.
+    assert wait_until(lambda: "serving" in _said(cluster_with_node, namespace), 30)
 
 
 @pytest.fixture
@@ -183,12 +191,12 @@ def heard() -> Iterator[tuple[str, list[str]]]:
 def test_a_pod_that_is_told_to_stop_finishes_first(
     cluster_with_node: ControlPlane,
     namespace: str,
-    images: dict[str, str],
+    worker_image: str,
     heard: tuple[str, list[str]],
 ) -> None:
     url, paths = heard
     exposed = cluster_with_node.node.expose(url)
-    manifest = _pod("slow", _container(images["worker"], "python3", "-c", DRAIN, exposed))
+    manifest = _pod("slow", _container(worker_image, "python3", "-c", DRAIN, exposed))
     cluster_with_node.run("apply", "-n", namespace, "-f", "-", stdin=manifest)
     assert wait_until(lambda: "/started" in paths, 30)
     cluster_with_node.run("delete", "pod", "-n", namespace, "slow")
@@ -203,16 +211,16 @@ def _finished(cluster: ControlPlane, namespace: str, name: str) -> str:
 
 
 def test_the_image_of_the_worker_runs_without_rights(
-    cluster_with_node: ControlPlane, namespace: str, images: dict[str, str]
+    cluster_with_node: ControlPlane, namespace: str, worker_image: str
 ) -> None:
-    manifest = _pod("list", _container(images["worker"], args=["list"]))
+    manifest = _pod("list", _container(worker_image, args=["list"]))
     cluster_with_node.run("apply", "-n", namespace, "-f", "-", stdin=manifest)
     assert _finished(cluster_with_node, namespace, "list") == "Succeeded"
     assert "resize(" in cluster_with_node.run("logs", "-n", namespace, "list")
 
 
 def test_the_image_of_the_operator_works_in_the_cluster(
-    cluster_with_node: ControlPlane, conductor: Conductor, namespace: str, images: dict[str, str]
+    cluster_with_node: ControlPlane, conductor: Conductor, namespace: str, operator_image: str
 ) -> None:
     grant = ("create", "clusterrolebinding", "podium", "--clusterrole=cluster-admin")
     cluster_with_node.run(*grant, f"--serviceaccount={namespace}:default")
@@ -221,7 +229,7 @@ def test_the_image_of_the_operator_works_in_the_cluster(
         "PODIUM_NAMESPACES": namespace,
     }
     container = _container(
-        images["operator"],
+        operator_image,
         env=[{"name": name, "value": value} for name, value in environment.items()],
         readinessProbe={"httpGet": {"path": "/readyz", "port": 8080}, "periodSeconds": 1},
     )

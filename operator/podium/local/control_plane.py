@@ -96,7 +96,7 @@ class ControlPlane:
     ) -> ControlPlane:
         """Starts one in `folder` (made if need be) and returns when it serves; about 6 s if all is built.
 
-        With `node=True` it has a node, and Pods run (see `podium.local.node`); about 15 s.
+        With `node=True` it has a node, and Pods run (see `podium.local.node`); about 8 s.
         Everything ends with `stop`, with the `with` block, or with this process however that ends.
         Raises MissingPrerequisites, LocalError with the end of the log of what did not start.
         """
