@@ -297,8 +297,8 @@ class Stack:
     def _bring_ours(self, processes: Processes) -> bool:
         state = self._now()
         services = []
-        # Other systems have one loopback address, and pods need one each.
-        if state.source.runs_here and sys.platform == "linux":
+        # Other systems have one loopback address, and pods need one each. A real node needs no stand-in.
+        if state.source.runs_here and sys.platform == "linux" and not state.node:
             services.append(self._existing(NODE) or node_service(state, self.folder, find_network()))
         if state.wishes.operator:
             services.append(self._existing("operator") or operator_service(state, self.folder))
