@@ -22,7 +22,7 @@ $(VENV)/.ready: pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@
 
-demo: venv ## the four examples on a real API server and a real Conductor, from nothing
+demo: venv ## the examples on a real API server and a real Conductor, from nothing
 	@$(BIN)/podium demo
 
 test: venv ## all tests, on the real servers

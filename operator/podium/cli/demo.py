@@ -2,12 +2,15 @@
 
 import sys
 import time
+from pathlib import Path
 
 import click
 from rich.console import Console
 from rich.table import Table
 
 from podium.local.demo import RunLine, final_tables, find_examples, run_demo
+from podium.local.demo_pool import has_pods, run_pool_demo
+from podium.local.state import StackState
 
 
 @click.command()
@@ -16,7 +19,7 @@ from podium.local.demo import RunLine, final_tables, find_examples, run_demo
 @click.option("--context", help="Use this kubeconfig context instead of a cluster of its own.")
 @click.option("--conductor-url", help="Use this Conductor (with /api) instead of one of its own.")
 def demo(keep: bool, name: str, context: str | None, conductor_url: str | None) -> None:
-    """Run the examples: a flow, a graph, a state machine and a native definition.
+    """Run the examples: a flow, a graph, a state machine, a native definition, and a pool of workers.
 
     Starts a cluster, Conductor, the operator and a worker of its own, applies manifests/examples,
     shows the runs while they go on, and cleans up. Exit code 1 if a run does not end as it should.
@@ -42,6 +45,7 @@ def demo(keep: bool, name: str, context: str | None, conductor_url: str | None) 
             examples = find_examples()
             run_demo(stack, wishes, examples, say=click.echo, show=lambda lines: _show(console, lines, began))
             click.echo(final_tables(stack.state(), examples))
+            _show_pool(stack.state(), examples)
             click.secho(
                 f"All examples ended as they should, in {time.monotonic() - began:.0f} s.", fg="green"
             )
@@ -60,6 +64,19 @@ def demo(keep: bool, name: str, context: str | None, conductor_url: str | None) 
     except LocalError as error:
         click.secho(f"podium: {error}", fg="red", err=True)
         sys.exit(1)
+
+
+def _show_pool(state: StackState, examples: Path) -> None:
+    if not has_pods(state):
+        click.echo(
+            "WorkerPools are left out: their pods need an image in this cluster (make images, then load it): "
+            "docs/workerpools.md"
+        )
+        return
+    click.echo("\nA WorkerPool that follows its queue, from no pods to as many as are needed, and back:")
+    decisions = run_pool_demo(state, examples, say=click.echo)
+    story = " → ".join([str(decisions[0][0]), *(str(after) for _, after in decisions)])
+    click.echo(f"pods: {story}; every task was begun once\n")
 
 
 def _show(console: Console, lines: list[RunLine], began: float) -> None:

@@ -67,7 +67,12 @@ def lint(
     skipped = [f"{file}: {_title(item)} is not Podium's, skipped" for file, item in there if not item.is_ours]
     errors = sum(remark.finding.level == "error" for remark in remarks)
     checked = sum(manifest.is_ours for _, manifest in there)
-    summary = f"{checked} objects checked: {errors} errors, {len(remarks) - errors} warnings"
+    summary = ", ".join(
+        (
+            f"{_number(checked, 'object')} checked: {_number(errors, 'error')}",
+            _number(len(remarks) - errors, "warning"),
+        )
+    )
     for line in (*skipped, *unreadable):
         click.echo(line, err=True)
     if output == "json":
@@ -160,3 +165,7 @@ def _as_json(remark: Remark) -> dict[str, object]:
         "object": remark.title,
         **dataclasses.asdict(remark.finding),
     }
+
+
+def _number(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"

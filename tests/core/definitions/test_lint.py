@@ -64,7 +64,7 @@ def test_a_finding_names_its_line() -> None:
     assert code == 0
     assert out.startswith("<stdin>:10: warning: spec.flow.nodes[0].confg: 'confg' is not a key of a node;")
     assert out.endswith("did you mean 'config'?\n")
-    assert err == "2 objects checked: 0 errors, 1 warnings\n"
+    assert err == "2 objects checked: 0 errors, 1 warning\n"
     assert run("--strict", "-", text=GOOD.replace("config: {day", "confg: {day"))[0] == 1
 
 
@@ -118,7 +118,7 @@ def test_lists_are_taken_apart_and_others_are_skipped() -> None:
         "-", text=json.dumps({"apiVersion": "v1", "kind": "List", "items": items}, default=str)
     )
     assert (code, out) == (0, "")
-    assert err == "<stdin>: ConfigMap/x is not Podium's, skipped\n1 objects checked: 0 errors, 0 warnings\n"
+    assert err == "<stdin>: ConfigMap/x is not Podium's, skipped\n1 object checked: 0 errors, 0 warnings\n"
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,7 @@ def test_folders_are_searched_and_json_is_clean(tmp_path: Path) -> None:
     code, out, _ = run(str(tmp_path), "-o", "json")
     found = json.loads(out)
     assert code == 1
-    assert found["summary"] == "2 objects checked: 1 errors, 1 warnings"
+    assert found["summary"] == "2 objects checked: 1 error, 1 warning"
     assert found["findings"][0] == {
         "file": str(tmp_path / "b.yaml"),
         "line": 9,
