@@ -104,7 +104,10 @@ def choose_waiting(body: Json, task: str, attempt: int | None) -> Json:
     waiting = [item for item in found if _waits(item)]
     if not found:
         near = did_you_mean(task, [paths[id(item)] for item in shown if _waits(item)])
-        raise Told(f"{run} shows no task {task!r}" + (f"; {near}" if near else "; no task waits"))
+        raise Told(
+            f"{run} shows no task {task!r}; it may not have begun yet"
+            + (f"; {near}" if near else "; no task waits")
+        )
     if not waiting:
         last = found[-1]
         raise Told(

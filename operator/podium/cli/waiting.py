@@ -56,7 +56,7 @@ async def until(
     Raises Told when the run is deleted meanwhile, or `timeout` is over.
     """
     deadline = time.monotonic() + timeout.total_seconds() if timeout else None
-    shown = away = ""
+    shown = away = stands = ""
     while True:
         try:
             body = await place.cluster.get(place.key("WorkflowRun", name))
@@ -69,13 +69,16 @@ async def until(
         else:
             away = ""
             line = _line(body)
+            stands = _stand(body)
             if show and line != shown:
                 click.echo(line)
                 shown = line
             if wanted(body):
                 return body
         if deadline is not None and time.monotonic() >= deadline:
-            raise Told(f"workflowrun {name!r} took longer than the time-out {what}: it goes on", TOO_LATE)
+            raise Told(
+                f"workflowrun {name!r} took longer than the time-out {what}: it goes on{stands}", TOO_LATE
+            )
         await asyncio.sleep(_LOOK_EVERY)
 
 
@@ -95,6 +98,13 @@ def tell_result(body: Json) -> int:
     why = status.get("message") or f"{status.get('progress') or 'no'} tasks done"
     click.echo(f"{body['metadata']['name']} {phase}: {why}", err=True)
     return 0 if phase == "Succeeded" else NOT_SUCCEEDED
+
+
+def _stand(body: Json) -> str:
+    """Where it stands and why, to be put behind other words."""
+    conditions = (body.get("status") or {}).get("conditions") or []
+    why = next((item.get("message") for item in conditions if item["type"] == "Ready"), "")
+    return f" ({phase_of(body)}: {why})" if why else ""
 
 
 def _line(body: Json) -> str:
