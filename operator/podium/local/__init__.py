@@ -9,6 +9,10 @@
         cluster.run("apply", "--server-side", "-f", "crds")            # runs it, returns its stdout
         cluster.kill("kube-apiserver"); cluster.restart("kube-apiserver")
 
+    with ControlPlane.start(Path("/tmp/a/cluster"), node=True) as cluster:     # Pods run; Linux, as root
+        cluster.node.load_image(Path("worker.tar"))                    # a file of `docker save`
+        cluster.node.expose(conductor.url)                             # the same, at an address for Pods too
+
     with Conductor.start(                                             # about 6 s once all is downloaded
         Path("/tmp/a/conductor"),
         notice_url="http://127.0.0.1:18080/notices",                  # it POSTs to …/workflow and …/task

@@ -21,7 +21,6 @@ from podium.local.cache import Cache
 from podium.local.errors import LocalError
 from podium.local.kubeconfig import CONTEXT, write_kubeconfig
 from podium.local.node import (
-    NAME,
     Node,
     NodeFiles,
     NodeSetup,
@@ -29,6 +28,7 @@ from podium.local.node import (
     prepare_node,
     write_node,
 )
+from podium.local.node_settings import NAME
 from podium.local.pki import Authority, KeyPair, write_signing_key
 from podium.local.prerequisites import Need, require
 from podium.local.processes import Process, Processes, wait_until

@@ -54,6 +54,8 @@ class Plan(TypedDict):
     """Networks behind the node."""
     folder: str
     """The node's; it keeps its place when /var is made the node's own."""
+    places: dict[str, str]
+    """Folders of the node's that it sees at another path: that path, and where they are."""
     scratch: list[str]
     """Folders that are removed at the end."""
     lock: str
@@ -143,6 +145,10 @@ def _be_first(plan: Plan) -> NoReturn:
     if Path(plan["folder"]).is_relative_to("/var"):
         _mount(f"/proc/self/fd/{folder}", plan["folder"], flags=_BIND | _RECURSIVE)
     os.close(folder)
+    for seen, place in plan["places"].items():
+        for path in (seen, place):
+            Path(path).mkdir(parents=True, exist_ok=True)
+        _mount(place, seen, flags=_BIND | _RECURSIVE)
     Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
     _run("ip", "link", "set", "lo", "up")
     _run("ip", "address", "add", f"{plan['there']}/{plan['here'].partition('/')[2]}", "dev", "eth0")

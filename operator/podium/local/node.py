@@ -8,13 +8,9 @@ reach what listens on this machine's loopback where it was relayed to: the API s
 
 from __future__ import annotations
 
-import hashlib
-import io
 import json
-import platform
 import subprocess
 import sys
-import tarfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,15 +24,22 @@ from podium.local.errors import LocalError
 from podium.local.kubeconfig import write_kubeconfig
 from podium.local.network import Network, find_network, is_locked
 from podium.local.node_host import NodeHost
+from podium.local.node_settings import (
+    KUBELET,
+    NAME,
+    build_containerd,
+    build_corefile,
+    build_kubelet,
+    build_pod_network,
+    write_pause_image,
+)
 from podium.local.pki import Authority
 from podium.local.prerequisites import Need, require
 from podium.local.processes import Processes, Program, wait_until
 from podium.local.progress import Progress
 from podium.local.services import Probe, Service, await_ready, build_server, free_port
 
-NAME = "podium-node"
 _SCRIPT = Path(__file__).with_name("namespaces.py")
-_PAUSE_IMAGE = "localhost/podium-pause:1"
 _SECONDS_TO_START = 60.0
 _SECONDS_TO_CLEAN = 30.0
 
@@ -123,7 +126,7 @@ def write_node(folder: Path, setup: NodeSetup, cluster: Authority, api_port: int
     files = NodeFiles((), network, own, setup.host.ctr)
     api = f"https://{network.there}:{api_port}"
     (own / "resolv.conf").write_text("")
-    _write_pause_image(own / "pause.tar", binaries.pause)
+    write_pause_image(own / "pause.tar", binaries.pause)
 
     def kubeconfig(name: str, user: str, group: str = "", url: str = api) -> Path:
         client = cluster.issue(name, user, organizations=(group,) if group else ())
@@ -151,14 +154,18 @@ def write_node(folder: Path, setup: NodeSetup, cluster: Authority, api_port: int
         Probe(f"{scheduler_url}/healthz", cluster.certificate),
         scheduler_url,
     )
+    kubelet_serving = cluster.issue("kubelet-serving", f"system:node:{NAME}", hosts=(NAME, network.there))
+    (own / "kubelet.yaml").write_text(
+        yaml.safe_dump(build_kubelet(own, network, cluster.certificate, kubelet_serving))
+    )
     kubelet = build_server(
         own,
         "kubelet",
         _enter(files, binaries.kubelet),
         {
-            "config": _write_kubelet(own, network, cluster),
+            "config": own / "kubelet.yaml",
             "kubeconfig": kubeconfig("kubelet", f"system:node:{NAME}", "system:nodes"),
-            "root-dir": own / "kubelet",
+            "root-dir": KUBELET,
             "hostname-override": NAME,
             "node-ip": network.there,
         },
@@ -191,9 +198,7 @@ def write_node(folder: Path, setup: NodeSetup, cluster: Authority, api_port: int
         Probe(f"http://{network.there}:8181/ready"),
         f"dns://{network.there}:53",
     )
-    (own / "Corefile").write_text(
-        _COREFILE.format(address=network.there, kubeconfig=kubeconfig("coredns", "coredns", "system:masters"))
-    )
+    (own / "Corefile").write_text(build_corefile(network, kubeconfig("coredns", "coredns", "system:masters")))
     api_relay = build_relay(files, loopback, "api-relay", Probe(f"{api}/readyz", cluster.certificate))
     containerd = _write_containerd(files, setup)
     return NodeFiles((containerd, api_relay, scheduler, kubelet, proxy, dns), network, own, setup.host.ctr)
@@ -243,22 +248,15 @@ def _enter(files: NodeFiles, program: Path) -> tuple[str, ...]:
 def _write_containerd(files: NodeFiles, setup: NodeSetup) -> Service:
     own, network = files.folder, files.network
     metrics = f"{network.there}:1338"
-    (own / "containerd.toml").write_text(
-        _CONTAINERD.format(
-            root=own / "containerd",
-            metrics=metrics,
-            pause=_PAUSE_IMAGE,
-            plugins=setup.host.plugins,
-            networks=own / "cni",
-        )
-    )
-    (own / "cni" / "10-podium.conflist").write_text(json.dumps(_build_pod_network(network)))
+    (own / "containerd.toml").write_text(build_containerd(own, setup.host.plugins, metrics))
+    (own / "cni" / "10-podium.conflist").write_text(json.dumps(build_pod_network(network)))
     plan = {
         "name": network.name,
         "here": f"{network.here}/30",
         "there": network.there,
         "routes": [str(network.pods), str(network.services)],
         "folder": str(own),
+        "places": {KUBELET: str(own / "kubelet")},
         "scratch": [str(own / "containerd"), str(own / "kubelet")],
         "lock": str(network.lock),
         "pid_file": str(files.pid_file),
@@ -269,122 +267,3 @@ def _write_containerd(files: NodeFiles, setup: NodeSetup) -> Service:
         "containerd", (*_script("hold"), str(own / "plan.json")), own, own / "logs" / "containerd.log"
     )
     return Service(program, network.there, Probe(f"http://{metrics}/v1/metrics"))
-
-
-def _build_pod_network(network: Network) -> dict[str, object]:
-    # Point to point: no bridge to make, and every packet between pods passes the node's own rules.
-    addresses = {
-        "type": "host-local",
-        "ranges": [[{"subnet": str(network.pods)}]],
-        "routes": [{"dst": "0.0.0.0/0"}],
-    }
-    plugin = {"type": "ptp", "ipMasq": False, "ipam": addresses}
-    return {"cniVersion": "0.4.0", "name": "podium", "plugins": [plugin]}
-
-
-def _write_kubelet(own: Path, network: Network, cluster: Authority) -> Path:
-    serving = cluster.issue("kubelet-serving", f"system:node:{NAME}", hosts=(NAME, network.there))
-    settings = {
-        "apiVersion": "kubelet.config.k8s.io/v1beta1",
-        "kind": "KubeletConfiguration",
-        "address": network.there,
-        "healthzBindAddress": network.there,
-        "authentication": {
-            "anonymous": {"enabled": False},
-            "webhook": {"enabled": True},
-            "x509": {"clientCAFile": str(cluster.certificate)},
-        },
-        "authorization": {"mode": "Webhook"},
-        "tlsCertFile": str(serving.certificate),
-        "tlsPrivateKeyFile": str(serving.key),
-        "containerRuntimeEndpoint": "unix:///run/containerd/containerd.sock",
-        "cgroupDriver": "cgroupfs",
-        "cgroupRoot": f"/{network.name}",
-        "enforceNodeAllocatable": ["pods"],
-        "failCgroupV1": False,
-        "failSwapOn": False,
-        "clusterDNS": [network.there],
-        "clusterDomain": "cluster.local",
-        # Names of this machine's network are of no use to pods that cannot reach it.
-        "resolvConf": str(own / "resolv.conf"),
-        "podLogsDir": str(own / "pods"),
-        "volumePluginDir": str(own / "kubelet" / "volume-plugins"),
-        "makeIPTablesUtilChains": False,
-        "serializeImagePulls": False,
-        "nodeStatusUpdateFrequency": "5s",
-        "maxPods": 200,
-        # A disk that is full of other things is no reason to throw the images or the pods away.
-        "imageGCHighThresholdPercent": 100,
-        "evictionHard": {"memory.available": "100Mi"},
-        "localStorageCapacityIsolation": False,
-    }
-    path = own / "kubelet.yaml"
-    path.write_text(yaml.safe_dump(settings, sort_keys=False))
-    return path
-
-
-def _write_pause_image(archive: Path, program: Path) -> None:
-    """An image of one file, as `docker save` would write it."""
-    layer = _tar({"pause": program.read_bytes()}, mode=0o755)
-    config = {
-        "architecture": {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine()),
-        "os": "linux",
-        "config": {"Entrypoint": ["/pause"], "User": "65535:65535"},
-        "rootfs": {"type": "layers", "diff_ids": [f"sha256:{hashlib.sha256(layer).hexdigest()}"]},
-    }
-    manifest = [{"Config": "config.json", "RepoTags": [_PAUSE_IMAGE], "Layers": ["layer.tar"]}]
-    archive.write_bytes(
-        _tar(
-            {
-                "config.json": json.dumps(config).encode(),
-                "layer.tar": layer,
-                "manifest.json": json.dumps(manifest).encode(),
-            }
-        )
-    )
-
-
-def _tar(files: Mapping[str, bytes], mode: int = 0o644) -> bytes:
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as archive:
-        for name, content in files.items():
-            member = tarfile.TarInfo(name)
-            member.size, member.mode = len(content), mode
-            archive.addfile(member, io.BytesIO(content))
-    return buffer.getvalue()
-
-
-# Braces of TOML and of a Corefile are doubled for `format`.
-_CONTAINERD = """\
-version = 2
-root = "{root}"
-state = "/run/containerd"
-[grpc]
-address = "/run/containerd/containerd.sock"
-[metrics]
-address = "{metrics}"
-[plugins."io.containerd.grpc.v1.cri"]
-sandbox_image = "{pause}"
-restrict_oom_score_adj = true
-[plugins."io.containerd.grpc.v1.cri".containerd]
-default_runtime_name = "runc"
-[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
-runtime_type = "io.containerd.runc.v2"
-[plugins."io.containerd.grpc.v1.cri".cni]
-bin_dir = "{plugins}"
-conf_dir = "{networks}"
-"""
-# Without `forward`, a name that is not of the cluster fails at once instead of after five seconds.
-_COREFILE = """\
-.:53 {{
-  bind {address}
-  errors
-  health {address}:8091
-  ready {address}:8181
-  kubernetes cluster.local in-addr.arpa ip6.arpa {{
-    kubeconfig {kubeconfig}
-    ttl 5
-  }}
-  cache 5
-}}
-"""
