@@ -263,6 +263,8 @@ class FakeConductor:
         self._coming: list[tuple[float, str, Callable[[], None]]] = []
         self.outage: Outage | None = None
         self.store = "store-1"
+        self.depths: dict[tuple[str, str], int] = {}
+        """(task type, domain) → tasks in that queue."""
         self.moved: list[Moved] | None = []
         """None: it has no search."""
         self.reads: list[tuple[str, ...]] = []
@@ -473,6 +475,11 @@ class FakeConductor:
     async def put_task_definition(self, task: Json) -> None:
         """Nothing to keep."""
 
+    async def read_depths(self, queues: Sequence[tuple[str, str]]) -> dict[tuple[str, str], int]:
+        """How much waits in each of them."""
+        self._call("read_depths")
+        return {queue: self.depths.get(queue, 0) for queue in queues}
+
     async def list_pollers(self) -> tuple[Polled, ...]:
         """None."""
         return ()
@@ -507,6 +514,10 @@ class FakeTracker:
     def watch(self, workflow_id: str, key: Key) -> None:
         """Follow it."""
         self.keys[workflow_id] = key
+
+    def active(self) -> Iterator[tuple[Key, RunSeen]]:
+        """None: what pools need is told by their queues here."""
+        return iter(())
 
     def view(self, workflow_id: str) -> RunSeen | str | None:
         """The view as it was read last."""

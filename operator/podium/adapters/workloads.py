@@ -12,7 +12,7 @@ import aiohttp
 from podium.adapters.kubernetes import translate_errors
 from podium.api.v1alpha1 import FIELD_MANAGER
 from podium.api.v1alpha1.worker_pool import POOL_LABEL
-from podium.ports import Gone, Json, PortError, RetryLater
+from podium.ports import Gone, Json, PortError, Refused, RetryLater
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +42,8 @@ class KubernetesWorkloads:
         self._namespaces = namespaces
         self.writes = 0
         """Writes made so far."""
+        self.trouble: dict[str, str] = {}
+        """Kind → why its objects cannot be followed now."""
 
     async def make(self, body: Json) -> Json:
         """Create an object. Raises Conflict if there is one of its name; Refused if it makes no sense."""
@@ -100,6 +102,7 @@ class KubernetesWorkloads:
                 if not version:
                     items, version = await self._list(kind, namespace)
                     on_list(namespace, items)
+                    self.trouble.pop(kind, None)
                     pause = 0.25
                 async for event, body in self._watch(kind, namespace, version):
                     if event == "ERROR":
@@ -111,7 +114,11 @@ class KubernetesWorkloads:
                     elif event == "DELETED":
                         on_gone(body)
             except PortError as error:
-                log.debug("the watch of %ss ended: %s", kind, error)
+                # Without the right to look, only an administrator can help: it is said, once.
+                level = logging.WARNING if isinstance(error, Refused) else logging.DEBUG
+                if self.trouble.get(kind) != str(error):
+                    log.log(level, "cannot follow %ss: %s", kind, error)
+                self.trouble[kind] = str(error)
                 if isinstance(error, Gone):
                     version = ""
                 await asyncio.sleep(random.uniform(pause / 2, pause))

@@ -10,6 +10,9 @@ from podium.ports.views import WorkerLoad
 class Workloads(Protocol):
     """Deployments and what belongs to them, as plain dicts; only such as carry the label of a pool."""
 
+    trouble: dict[str, str]
+    """Kind → why its objects cannot be followed now."""
+
     async def make(self, body: Json) -> Json:
         """Create an object. Raises Conflict if there is one of its name; Refused if it makes no sense."""
         ...

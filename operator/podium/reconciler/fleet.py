@@ -34,6 +34,14 @@ class Fleet:
                 name="follow pods",
             )
 
+    @property
+    def trouble(self) -> str:
+        """Why not everything could be listed yet; "": it could, or was not tried yet."""
+        if self.listed.is_set():
+            return ""
+        told = (self._workloads.trouble.get(kind) for kind in sorted(self._unlisted))
+        return next((f"the pools' objects cannot be read: {words}" for words in told if words), "")
+
     def owned(self, pool: Key) -> dict[str, OwnedSeen]:
         """Kind → the object of the pool's name."""
         keys = {kind: Key(kind, pool.namespace, pool.name) for kind in get_args(OwnedKind)}

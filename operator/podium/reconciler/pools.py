@@ -39,6 +39,8 @@ _NUMBERS_INTERVAL = timedelta(seconds=10)
 # Whether there is any work at all is news.
 _BEGIN_INTERVAL = timedelta(seconds=2)
 _LOOK_FOR_TYPES = timedelta(seconds=60)
+# Seconds. The first list of pods and Deployments is under way.
+_UNTIL_LISTED = 0.2
 
 
 class PoolReconciler:
@@ -76,7 +78,8 @@ class PoolReconciler:
         if pool is None:
             self._forget(key)
             return None
-        await self._fleet.listed.wait()
+        if not self._fleet.listed.is_set() and not self._fleet.trouble:
+            return _UNTIL_LISTED
         seen = await self._see(pool)
         if seen.depths is None and not isinstance(seen.around, Unknown):
             self._look_at.hasten()
@@ -109,6 +112,8 @@ class PoolReconciler:
         around: Surroundings | Unknown
         if isinstance(link, Unknown):
             around = link
+        elif trouble := self._fleet.trouble:
+            around = Unknown(trouble, "PodsRefused")
         else:
             named = self._store.connections.get(
                 Key("ConductorConnection", pool.key.namespace, connection or "")
