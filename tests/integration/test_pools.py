@@ -108,6 +108,24 @@ async def test_a_pool_deleted_while_tasks_run_loses_none_of_them(bed: Bed) -> No
     )
 
 
+async def test_a_pool_that_is_made_anew_waits_for_the_old_one_to_go(bed: Bed) -> None:
+    await bed.start_operator()
+    again = pool(bed, "media", "wait", replicas=1)
+    await bed.apply(again)
+    await bed.until("WorkerPool", "media", lambda item: item["status"].get("desiredReplicas") == 1)
+    first = await deployment(bed, "media")
+    await bed.kubectl("delete", "workerpool", "media", "-n", bed.namespace)
+    await bed.apply(again)
+    body = await bed.until("WorkerPool", "media", lambda item: item["status"].get("desiredReplicas") == 1)
+    await eventually(
+        lambda: deployment(bed, "media"),
+        lambda item: item["metadata"]["ownerReferences"][0]["uid"] == body["metadata"]["uid"],
+    )
+    assert (await deployment(bed, "media"))["metadata"]["uid"] != first["metadata"]["uid"]
+    events = await bed.kubectl("get", "events", "-n", bed.namespace)
+    assert "NameTaken" not in events
+
+
 async def test_an_outage_of_conductor_shrinks_no_pool(bed: Bed) -> None:
     await bed.start_process_node()
     async with OutageProxy(bed.server.url) as proxy:

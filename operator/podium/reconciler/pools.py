@@ -226,6 +226,8 @@ class PoolReconciler:
             except PortError as error:
                 return _failed(seen, kind, error)
             known = self._fleet.put_owned({**found, "kind": kind})
+            if known.owner != seen.pool.uid and _goes(found, seen.pool):
+                return replace(seen, failure=f"{kind}: that of an earlier pool of this name is still going")
             if known.owner != seen.pool.uid:
                 return replace(seen, taken=kind)
             return replace(seen, owned={**seen.owned, kind: known})
@@ -277,6 +279,14 @@ class PoolReconciler:
         for note in report.notes:
             self._recorder.event(pool.key, pool.uid, kind=note.kind, reason=note.reason, message=note.message)
         return again
+
+
+def _goes(found: Json, pool: WorkerPool) -> bool:
+    """Whether it is being deleted, or soon will be, because its pool was."""
+    metadata = found["metadata"]
+    owners = metadata.get("ownerReferences") or ()
+    orphan = any(item.get("kind") == pool.key.kind and item.get("name") == pool.key.name for item in owners)
+    return bool(metadata.get("deletionTimestamp")) or orphan
 
 
 def _failed(seen: Seen, kind: str, error: PortError) -> Seen:
