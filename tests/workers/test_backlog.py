@@ -98,6 +98,24 @@ def test_never_more_than_is_free_and_none_idle_while_work_waits(queues, data, fr
         assert shares.get(queue, 0) >= min(most - 1, depths[queue])
 
 
+@given(QUEUES, st.data(), st.integers(0, 20), st.integers(0, 4))
+def test_computing_tasks_are_taken_for_free_processes_only_and_keep_no_slot_from_others(
+    queues, data, free, processes
+):
+    computing = data.draw(st.sets(st.sampled_from(queues)))
+    made = Backlog(queues, poll_interval=1.0, cpu_bound=computing)
+    for queue, count in made.share(0, 0.0):
+        made.answered(queue, count, 0, 0.0)
+    depths = {queue: data.draw(st.integers(0, 9)) for queue in queues}
+    made.saw(depths)
+    shares = dict(made.share(free, 1.0, processes))
+    taken = sum(count for queue, count in shares.items() if queue in computing)
+    others = sum(depth for queue, depth in depths.items() if queue not in computing)
+    assert taken <= processes
+    wanted = min(processes, sum(depths[queue] for queue in computing))
+    assert sum(shares.values()) == min(free, wanted + others)
+
+
 @given(st.lists(st.builds(Queue, st.text(min_size=1, max_size=200)), max_size=300))
 def test_depths_are_asked_for_in_addresses_that_conductor_takes(queues):
     parts = list(_parts(queues))

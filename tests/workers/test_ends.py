@@ -165,13 +165,21 @@ async def test_a_stop_during_an_outage_waits_for_conductor_and_loses_nothing(des
     assert await desk.statuses(runs) == ["COMPLETED", "COMPLETED"]
 
 
-async def test_as_the_first_process_of_a_container_it_stops_when_told(desk):
-    """The kernel ignores signals to process 1 for which it has no handler."""
-    unshare = ("unshare", "--pid", "--fork", "--kill-child", "--mount-proc")
-    probe = await asyncio.create_subprocess_exec(*unshare, "true", stderr=asyncio.subprocess.DEVNULL)
+UNSHARE = ("unshare", "--pid", "--fork", "--kill-child", "--mount-proc")
+
+
+@pytest.fixture
+async def first_process() -> tuple[str, ...]:
+    """Makes a command the first process of its own world, as in a container."""
+    probe = await asyncio.create_subprocess_exec(*UNSHARE, "true", stderr=asyncio.subprocess.DEVNULL)
     if await probe.wait():
         pytest.skip("this user may not make a PID namespace")
-    worker = await desk.worker(before=unshare)
+    return UNSHARE
+
+
+async def test_as_the_first_process_of_a_container_it_stops_when_told(desk, first_process):
+    """The kernel ignores signals to process 1 for which it has no handler."""
+    worker = await desk.worker(before=first_process)
     run = await desk.start("probe_gate", {"gate": "gate"})
     await desk.running([run], 1)
     os.kill(children_of(worker.process.pid)[0], signal.SIGTERM)
@@ -179,6 +187,15 @@ async def test_as_the_first_process_of_a_container_it_stops_when_told(desk):
     desk.open_gate()
     assert await worker.exits(within=20) == 0
     assert (await desk.task(run))["status"] == "COMPLETED"
+
+
+async def test_a_stop_during_slow_imports_is_heeded(desk, first_process, tmp_path):
+    (tmp_path / "slow.py").write_text("import time\nprint('importing', flush=True)\ntime.sleep(60)\n")
+    program = ("-m", "podium_workers", "--functions", "slow")
+    worker = await desk.worker(before=first_process, program=program, folder=tmp_path)
+    await worker.says("importing")
+    os.kill(children_of(worker.process.pid)[0], signal.SIGTERM)
+    assert await worker.exits(within=5) == 0
 
 
 async def test_every_record_about_a_task_names_it(desk):

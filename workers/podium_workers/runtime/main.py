@@ -101,7 +101,7 @@ class _Address(click.ParamType[tuple[str, int]]):
     type=click.IntRange(1, 500),
     envvar="WORKER_PROCESSES",
     metavar="N",
-    help="Of them, cpu_bound ones at once.  [default: the processors it may use, at most --concurrency]",
+    help="Of them, cpu_bound ones at once.  [default: the processors that it may use; if all are, N above]",
 )
 @click.option(
     "--poll-interval",
@@ -228,7 +228,7 @@ def main(
         drain_timeout=drain_timeout,
         data_dir=data_dir.absolute(),
         listen=listen,
-        processes=min(concurrency, processes or count_processors()),
+        processes=min(concurrency, processes or _default_processes(functions, concurrency)),
         setup=_setup(_names(modules), functions),
     )
     try:
@@ -268,6 +268,16 @@ def load_functions(modules: Iterable[str], *, builtin: bool, only: Iterable[str]
     return [found[name] for name in sorted(wanted or found)]
 
 
+def _default_processes(functions: Iterable[Function], concurrency: int) -> int:
+    """Where all functions compute, N at once was said of them, and a pool counts on it."""
+    processors = count_processors()
+    if not all(function.cpu_bound for function in functions):
+        return processors
+    if concurrency > processors:
+        log.warning("all functions are cpu_bound: %d at once, on %d processors", concurrency, processors)
+    return concurrency
+
+
 def _setup(modules: Iterable[str], functions: Iterable[Function]) -> Setup:
     """What a process must import to have these functions."""
     homes = {function.call.__module__ for function in functions if function.cpu_bound}
@@ -289,15 +299,8 @@ async def serve(functions: list[Function], settings: Settings, references: Refer
     from podium_workers.runtime.taskapi import TaskApi
     from podium_workers.runtime.worker import Worker
 
-    capacity = settings.concurrency
-    if all(function.cpu_bound for function in functions) and settings.processes < capacity:
-        capacity = settings.processes
-        log.warning(
-            "all functions are cpu_bound: %d at once, not %d; give it more processors, or --processes",
-            capacity,
-            settings.concurrency,
-        )
-    metrics = WorkerMetrics(capacity)
+    cpu_bound = all(function.cpu_bound for function in functions)
+    metrics = WorkerMetrics(settings.processes if cpu_bound else settings.concurrency)
     api = TaskApi(settings.worker_id)
     secret = os.environ.get("CONDUCTOR_AUTH_SECRET")
     worker = Worker(functions, settings, api, metrics, [secret] if secret else [], references)
