@@ -80,9 +80,12 @@ async def test_volume(bed: Bed) -> None:
                 for number in range(RUNS)
             ]
             await create(bed, runs)
+            # Listing ten thousand objects takes this process seconds, in which the stand-in answers nobody.
+            await eventually(lambda: _length(conductor), lambda n: n == RUNS, within=1800, every=0.5)
             await eventually(
-                lambda: count(bed, "Running", "Succeeded"), lambda n: n == RUNS, within=1800, every=5.0
+                lambda: metric(bed, "podium_active_runs"), lambda n: n == ACTIVE, within=600, every=1.0
             )
+            assert await count(bed, "Running", "Succeeded") == RUNS
             filled = time.monotonic() - began
             first = resident(process)
             process.terminate()
@@ -137,6 +140,10 @@ async def test_volume(bed: Bed) -> None:
         f"after a restart (goal 60), at rest {rest['requests_to_conductor']} requests a minute (goal 60), "
         f"{rest['writes_to_the_api_server']:.0f} writes (goal 0)"
     )
+
+
+async def _length(conductor: StandIn) -> int:
+    return conductor.started
 
 
 def resident_words(figures: Json) -> str:

@@ -25,6 +25,11 @@ class StandIn:
         self._runs: dict[str, Json] = {}
         self._moved: list[tuple[int, str]] = []
 
+    @property
+    def started(self) -> int:
+        """Runs that it was asked to start."""
+        return len(self._runs)
+
     async def __aenter__(self) -> "StandIn":
         application = web.Application(client_max_size=64 * 1024 * 1024, middlewares=[self._count])
         router = application.router
