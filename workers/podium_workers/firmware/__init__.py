@@ -1,0 +1,1 @@
+"""Firmware for devices: built, judged, sent over the air, and checked where it runs."""

@@ -1,0 +1,139 @@
+"""One device's update: looked at first, sent an image, and watched until it can be said what became of it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from podium_workers.firmware.health import (
+    Confirm,
+    Expectation,
+    Healthy,
+    Probe,
+    Undecided,
+    Unhealthy,
+    Wait,
+    decide_health,
+)
+from podium_workers.services.build_signature import names_commit
+from podium_workers.services.device_api import DeviceApi, Health, HealthPage
+from podium_workers.services.ota import Failed, Gateway, Progress, Succeeded, Target, Verdict
+from podium_workers.services.ota.preflight import check_image
+
+_FIRST_TRIES = 2
+
+
+@dataclass(frozen=True)
+class Subject:
+    """The device, as a Device and its DeviceModel describe it.
+
+    What it says itself goes over `chip` and sizes.
+    """
+
+    page: HealthPage
+    target: Target
+    mac: str | None = None
+    chip: str | None = None
+    slot_size: int | None = None
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """How sending went, and what the check needs to know. Times in seconds since the epoch."""
+
+    verdict: Verdict
+    before: Health | None
+    before_at: float
+    ended_at: float
+
+    def expectation(self, commit: str, mac: str | None = None) -> Expectation:
+        """What the check has to look for, with its usual limits."""
+        return Expectation(
+            commit=commit,
+            sent_at=self.ended_at,
+            before=self.before,
+            before_at=self.before_at,
+            mac=mac,
+            taken=isinstance(self.verdict, Succeeded),
+        )
+
+
+@dataclass(frozen=True)
+class Current:
+    """It runs the commit already; nothing was sent."""
+
+    before: Health
+
+
+async def deploy_image(
+    gateway: Gateway,
+    api: DeviceApi,
+    image: bytes,
+    subject: Subject,
+    *,
+    commit: str | None = None,
+    on_progress: Callable[[Progress], None] = lambda _: None,
+    cancel: asyncio.Event | None = None,
+) -> Deployment | Current:
+    """Looks at the device, and sends it the image unless it cannot take it, or (`commit`) runs it already.
+
+    A device whose health page does not answer is sent the image all the same: it may be what mends it.
+    """
+    before: Health | None = None
+    for _ in range(_FIRST_TRIES):
+        answer = await api.probe(subject.page)
+        if isinstance(answer, Health):
+            before = answer
+            break
+    before_at = time.time()
+    if before and commit and names_commit(before.build, commit):
+        return Current(before)
+    verdict: Verdict | None = _look(image, subject, before)
+    if verdict is None:
+        verdict = await gateway.send(image, subject.target, on_progress=on_progress, cancel=cancel)
+    return Deployment(verdict, before, before_at, time.time())
+
+
+async def check_device(
+    api: DeviceApi, page: HealthPage, wanted: Expectation, *, interval: float = 5.0
+) -> Healthy | Unhealthy | Undecided:
+    """Asks every `interval` seconds until it is decided."""
+    probes: list[Probe] = []
+    confirmed = False
+    while True:
+        decision = decide_health(probes, wanted, time.time(), confirmed=confirmed)
+        match decision:
+            case Healthy() | Unhealthy() | Undecided():
+                return decision
+            case Confirm():
+                confirmed = await api.confirm(page)
+            case Wait():
+                pass
+        await asyncio.sleep(interval)
+        answer = await api.probe(page)
+        probes.append(Probe(time.time(), answer))
+
+
+def _look(image: bytes, subject: Subject, before: Health | None) -> Failed | None:
+    if before and subject.mac and before.mac and before.mac != subject.mac.lower():
+        return Failed(
+            "WrongDevice",
+            f"the device at {subject.page.host} is {before.mac}, not {subject.mac}: its address was given "
+            "to another",
+        )
+    if before and before.ota_state == "pending_verify":
+        return Failed(
+            "Unconfirmed",
+            f"the device has not confirmed {before.build} yet: another image would overwrite the only "
+            "firmware that "
+            "it can go back to",
+        )
+    found = check_image(
+        image,
+        chip=(before.chip if before else None) or subject.chip,
+        slot_size=(before.slot_size if before else None) or subject.slot_size,
+        secure_version=before.secure_version if before else None,
+    )
+    return found if isinstance(found, Failed) else None
