@@ -25,6 +25,7 @@ _COMMANDS = {
     "retry": ("actions", "retry", "let a failed run go on from the tasks that failed"),
     "run": ("run", "run", "run a Workflow once"),
     "schedule": ("schedule", "schedule", "list, start, suspend and resume schedules"),
+    "simulate": ("simulate", "simulate", "simulated devices, without hardware"),
     "skip": ("actions", "skip", "leave a task out when the run comes to it"),
     "terminate": ("desired", "terminate", "end a run now"),
     "tree": ("get", "tree", "show the tasks of a run as a tree"),

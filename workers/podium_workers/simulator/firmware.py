@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+from collections.abc import Iterable
 
 from podium_workers.services.build_signature import MARKER
 from podium_workers.services.esp_image import (
@@ -16,6 +17,7 @@ from podium_workers.services.esp_image import (
     SEGMENT,
     fold,
 )
+from podium_workers.simulator.faults import parse_fault
 
 _DROM, _IRAM = 0x3C000020, 0x40374000
 _APP_BYTES = 256
@@ -31,14 +33,16 @@ def build_image(
     project: str = "simulated",
     secure_version: int = 0,
     hashed: bool = True,
+    faults: Iterable[str] = (),
     seed: int = 0,
 ) -> bytes:
     """An image of about `size` bytes (at least 1,024) with the signature `build`.
 
-    The same arguments give the same bytes.
+    The same arguments give the same bytes. `faults`: what it does to simulated devices, as in faults.py.
     `version`: of the app description, `build` if None. Raises KeyError for a chip that is not known.
     """
-    text = f"{MARKER}{build}\0".encode("ascii")
+    marks = "".join(f"SIM_FAULT:{parse_fault(fault)}\0" for fault in faults)
+    text = f"{MARKER}{build}\0{marks}".encode("ascii")
     overhead = HEADER.size + 2 * SEGMENT.size + 16 + (32 if hashed else 0)
     filling = max(size, 1024) - overhead - _APP_BYTES - len(text)
     program = random.Random(f"{build} {seed}").randbytes(filling)
