@@ -1,1 +1,17 @@
-"""Firmware for devices: built, judged, sent over the air, and checked where it runs."""
+"""The tasks of firmware CI/CD: from a commit to an image that may go out, and its way to the device.
+
+podium-worker --functions podium_workers.firmware
+"""
+
+from podium_workers.firmware import (
+    building as building,
+)
+from podium_workers.firmware import (
+    notices as notices,
+)
+from podium_workers.firmware import (
+    source as source,
+)
+from podium_workers.firmware import (
+    verdict as verdict,
+)

@@ -1,0 +1,10 @@
+"""The platform as PlatformIO wants it: nothing is to be installed."""
+
+from platformio.public import PlatformBase
+
+
+class Podiumc3Platform(PlatformBase):
+    """ESP32-C3 with the compiler of the system."""
+
+    def is_embedded(self):
+        return True

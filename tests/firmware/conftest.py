@@ -1,0 +1,54 @@
+"""A git repository with the sample firmware in it, and tasks as the worker would call them."""
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from support.firmware import COMPILER, SAMPLE, Repository, Run
+
+
+@pytest.fixture
+def toolchain() -> None:
+    """The cross-compiler of the sample firmware."""
+    if shutil.which(COMPILER) is None:
+        pytest.skip(
+            f"{COMPILER} is not installed (Debian: apt-get install gcc-riscv64-unknown-elf "
+            "picolibc-riscv64-unknown-elf)"
+        )
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Repository:
+    """Empty."""
+    return Repository(tmp_path / "repository")
+
+
+@pytest.fixture
+def sample(repository: Repository) -> Repository:
+    """With the sample firmware, committed."""
+    shutil.copytree(SAMPLE, repository.folder, dirs_exist_ok=True)
+    repository.commit("First light")
+    return repository
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Tasks of one run, with a data folder of their own."""
+    monkeypatch.delenv("PODIUM_ARTIFACTS", raising=False)
+    return Run(tmp_path / "data")
+
+
+@pytest.fixture
+def another_run(run: Run) -> Callable[[str], Run]:
+    """Another run on the same worker."""
+    return lambda name: Run(run.context.data_dir, name)
+
+
+@pytest.fixture(autouse=True)
+def no_git_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not those of whoever runs the tests."""
+    for name in [name for name in os.environ if name.startswith("GIT_")]:
+        monkeypatch.delenv(name)

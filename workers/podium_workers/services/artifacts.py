@@ -1,0 +1,346 @@
+"""The artifact store: files by their SHA-256, what is known of them, and what must not be dropped.
+
+    blobs/<sha256>             a file; its name is its content, and it is checked at each read
+    builds/<key>.json          what one build made, so that the same commit and settings are not built twice
+    artifacts/<sha256>.json    an image that passed its gates, with its metadata
+    pins/<sha256>/<holder>     who needs that image: a device runs it, or may go back to it
+
+In a folder (`FolderShelf`), or in a bucket that speaks S3 (`s3.py`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import re
+import secrets
+import shutil
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from podium_workers.runtime.context import Reject, Retry
+
+SHA256 = re.compile(r"[0-9a-f]{64}")
+KEY = re.compile(r"[0-9a-f]{16,64}")
+YOUNG_SECONDS = 86_400.0
+_HOLDER = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?(/[a-z0-9]([-a-z0-9.]*[a-z0-9])?)*")
+_ROOM_BYTES = 32 * 2**20
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
+
+class StoreFull(Retry):
+    """No room. Nothing of what was to be written is there."""
+
+
+class NotStored(Reject):
+    """The store has no such thing, or had it and lost it. The message says what can be done."""
+
+
+class Damaged(Reject):
+    """What lies there is not what was stored."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """A name on a shelf. `written_at`: seconds since 1970."""
+
+    name: str
+    written_at: float
+    size: int
+
+
+class Shelf(Protocol):
+    """Named bytes. Names are relative paths. A write is there whole or not at all."""
+
+    def read(self, name: str) -> bytes | None:
+        """None if there is nothing of that name. Raises Retry."""
+
+    def write(self, name: str, data: bytes) -> None:
+        """Also over what was there. Raises StoreFull, Retry."""
+
+    def remove(self, name: str) -> None:
+        """What is not there is removed already. Raises Retry."""
+
+    def list(self, prefix: str) -> Iterator[Item]:
+        """All below `prefix`, which ends in a slash. Raises Retry: a part of the list is never the answer."""
+
+
+class FolderShelf:
+    """A folder, on the worker's own disk or on a volume that several share."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def __str__(self) -> str:
+        return str(self._root)
+
+    def read(self, name: str) -> bytes | None:
+        with self._errors(f"read {name}"):
+            try:
+                return (self._root / name).read_bytes()
+            except (FileNotFoundError, NotADirectoryError):
+                return None
+
+    def write(self, name: str, data: bytes) -> None:
+        path = self._root / name
+        # Same folder, so that the rename is one step; a dot first, so that no list shows it.
+        half = path.with_name(f".{path.name[:80]}.{secrets.token_hex(4)}")
+        with self._errors(f"write {name}"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if shutil.disk_usage(path.parent).free < len(data) + _ROOM_BYTES:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            try:
+                with half.open("wb") as file:
+                    file.write(data)
+                    file.flush()
+                    os.fsync(file.fileno())
+                half.replace(path)
+            except BaseException:
+                half.unlink(missing_ok=True)
+                raise
+            _sync_folder(path.parent)
+
+    def remove(self, name: str) -> None:
+        with self._errors(f"remove {name}"):
+            (self._root / name).unlink(missing_ok=True)
+
+    def list(self, prefix: str) -> Iterator[Item]:
+        base = self._root / prefix
+        with self._errors(f"list {prefix}"):
+            if not base.is_dir():
+                return
+            for folder, _, names in os.walk(base, onerror=_raise):
+                for name in sorted(names):
+                    path = Path(folder) / name
+                    if name.startswith("."):
+                        self._sweep(path)
+                        continue
+                    about = path.stat()
+                    yield Item(path.relative_to(self._root).as_posix(), about.st_mtime, about.st_size)
+
+    def _sweep(self, half: Path) -> None:
+        """What a writer that was killed left behind."""
+        with contextlib.suppress(OSError):
+            if time.time() - half.stat().st_mtime > YOUNG_SECONDS:
+                half.unlink()
+
+    @contextlib.contextmanager
+    def _errors(self, doing: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            where = f"artifact store {self._root}: cannot {doing}"
+            if error.errno in _FULL:
+                raise StoreFull(
+                    f"{where}: the disk is full. Make room, enlarge its volume, or prune old artifacts"
+                ) from None
+            raise Retry(f"{where}: {error.strerror or error}") from None
+
+
+class ArtifactStore:
+    """Blobs, builds, artifacts and pins on a shelf. `now`: the clock, in seconds since 1970."""
+
+    def __init__(self, shelf: Shelf, now: Callable[[], float] = time.time) -> None:
+        self._shelf = shelf
+        self._now = now
+
+    def __str__(self) -> str:
+        return str(self._shelf)
+
+    # --- blobs ---------------------------------------------------------------------------------------
+
+    def put(self, data: bytes) -> str:
+        """Stores a file; its SHA-256."""
+        sha256 = hashlib.sha256(data).hexdigest()
+        name = f"blobs/{sha256}"
+        # Written again even where there is one: it may be damaged, and a prune must see that it is young.
+        self._shelf.write(name, data)
+        return sha256
+
+    def get(self, sha256: str) -> bytes:
+        """The file, checked. Raises NotStored, Damaged, Retry."""
+        _check_sha256(sha256)
+        data = self._shelf.read(f"blobs/{sha256}")
+        if data is None:
+            raise NotStored(
+                f"the artifact store has no {sha256[:12]}…: it was pruned or lost; build its commit again, "
+                f"or restore the store ({self._shelf}) from its backup"
+            )
+        if hashlib.sha256(data).hexdigest() != sha256:
+            raise Damaged(
+                f"artifact {sha256[:12]}… in the store ({self._shelf}) is damaged ({len(data)} bytes that "
+                "have another SHA-256): it is not used; build its commit again, or restore it from a backup"
+            )
+        return data
+
+    def has(self, sha256: str) -> bool:
+        """Whether it is there and whole."""
+        try:
+            self.get(sha256)
+        except (NotStored, Damaged):
+            return False
+        return True
+
+    # --- builds and artifacts ------------------------------------------------------------------------
+
+    def build(self, key: str) -> dict[str, Any] | None:
+        """What the build of this key made. None if it is not known, or a file of it is not there whole."""
+        found = self._record(f"builds/{key}.json")
+        if found is None or not all(self.has(blob["sha256"]) for blob in found.get("files", {}).values()):
+            return None
+        return found
+
+    def put_build(self, key: str, record: Mapping[str, Any]) -> None:
+        """After its files: a record never names what is not there."""
+        if not KEY.fullmatch(key):
+            raise ValueError(f"not the key of a build: {key!r}")
+        self._shelf.write(f"builds/{key}.json", _json(record))
+
+    def artifact(self, sha256: str) -> dict[str, Any]:
+        """The metadata. Raises NotStored, Damaged, Retry."""
+        _check_sha256(sha256)
+        found = self._record(f"artifacts/{sha256}.json")
+        if found is None:
+            raise NotStored(
+                f"the artifact store ({self._shelf}) knows no artifact {sha256[:12]}…: build it again"
+            )
+        return found
+
+    def put_artifact(self, sha256: str, metadata: Mapping[str, Any]) -> dict[str, Any]:
+        """Makes a stored file an artifact. The first record stays: the same image is stored once."""
+        self.get(sha256)
+        name = f"artifacts/{sha256}.json"
+        with contextlib.suppress(Damaged):
+            if (known := self._record(name)) is not None:
+                return known
+        record = {**metadata, "sha256": sha256, "storedAt": _iso(self._now())}
+        self._shelf.write(name, _json(record))
+        return record
+
+    def artifacts(self) -> list[dict[str, Any]]:
+        """All of them, newest first. Raises Damaged, Retry."""
+        names = [item.name for item in self._shelf.list("artifacts/")]
+        found = [record for name in names if (record := self._record(name)) is not None]
+        return sorted(found, key=lambda record: str(record.get("storedAt")), reverse=True)
+
+    # --- retention -----------------------------------------------------------------------------------
+
+    def pin(self, sha256: str, holder: str) -> None:
+        """Keeps an artifact for `holder` (`device/lights/k1-07`). Raises NotStored, Damaged, Retry."""
+        self.get(sha256)
+        self._shelf.write(f"pins/{sha256}/{_checked_holder(holder)}", b"")
+
+    def unpin(self, sha256: str, holder: str) -> None:
+        """`holder` does not need it any longer."""
+        _check_sha256(sha256)
+        self._shelf.remove(f"pins/{sha256}/{_checked_holder(holder)}")
+
+    def pins(self) -> dict[str, set[str]]:
+        """Holders by SHA-256. Raises Retry."""
+        found: dict[str, set[str]] = defaultdict(set)
+        for item in self._shelf.list("pins/"):
+            _, sha256, holder = item.name.split("/", 2)
+            found[sha256].add(holder)
+        return dict(found)
+
+    def prune(self, keep: Iterable[str], newest: int, young_seconds: float = YOUNG_SECONDS) -> list[str]:
+        """Drops what nobody needs; the SHA-256 of the artifacts that went.
+
+        Kept are `keep`, what is pinned, the `newest` of each project, environment and repository, and what is
+        younger than `young_seconds`. Everything is read before anything is dropped: if one list or record
+        cannot be read, nothing goes. Raises Damaged, Retry.
+        """
+        oldest = self._now() - young_seconds
+        kept = {*keep, *self.pins()}
+        for sha256 in kept:
+            _check_sha256(sha256)
+        records = self.artifacts()
+        ages = {item.name: item.written_at for item in self._shelf.list("artifacts/")}
+        builds = [(item, self._record(item.name) or {}) for item in list(self._shelf.list("builds/"))]
+        blobs = list(self._shelf.list("blobs/"))
+        counts: dict[tuple[str, ...], int] = defaultdict(int)
+        going: list[str] = []
+        for record in records:
+            sha256 = str(record["sha256"])
+            family = tuple(str(record.get(name)) for name in ("repository", "path", "environment"))
+            counts[family] += 1
+            young = ages.get(f"artifacts/{sha256}.json", self._now()) > oldest
+            if not (sha256 in kept or counts[family] <= newest or young):
+                going.append(sha256)
+        staying = kept | {str(record["sha256"]) for record in records} - set(going)
+        needed = set(staying)
+        for item, build in builds:
+            files = {name: str(blob["sha256"]) for name, blob in build.get("files", {}).items()}
+            if files.get("image") in staying or item.written_at > oldest:
+                needed |= set(files.values())
+            else:
+                self._shelf.remove(item.name)
+        for sha256 in going:
+            self._shelf.remove(f"artifacts/{sha256}.json")
+        for item in blobs:
+            if item.name.removeprefix("blobs/") not in needed and item.written_at <= oldest:
+                self._shelf.remove(item.name)
+        return going
+
+    def _record(self, name: str) -> dict[str, Any] | None:
+        data = self._shelf.read(name)
+        if data is None:
+            return None
+        try:
+            found = json.loads(data)
+        except ValueError:
+            found = None
+        if not isinstance(found, dict):
+            raise Damaged(
+                f"artifact store ({self._shelf}): {name} is damaged: remove it, or restore it from a backup"
+            )
+        return found
+
+
+def open_store(data_dir: Path, where: str | None = None) -> ArtifactStore:
+    """The store at `where` (PODIUM_ARTIFACTS): `s3://bucket/prefix`, or a folder; else in the data folder."""
+    where = where if where is not None else os.environ.get("PODIUM_ARTIFACTS", "")
+    if where.startswith("s3://"):
+        from podium_workers.services.s3 import S3Shelf
+
+        return ArtifactStore(S3Shelf.at(where))
+    return ArtifactStore(FolderShelf(Path(where) if where else data_dir / "artifacts"))
+
+
+def _check_sha256(sha256: str) -> None:
+    if not SHA256.fullmatch(sha256):
+        raise Reject(f"{sha256[:80]!r} is no SHA-256: 64 hexadecimal digits")
+
+
+def _checked_holder(holder: str) -> str:
+    if not _HOLDER.fullmatch(holder) or ".." in holder or len(holder) > 300:
+        raise Reject(f"holder: {holder[:80]!r} is no name like device/lights/k1-07")
+    return holder
+
+
+def _json(record: Mapping[str, Any]) -> bytes:
+    return json.dumps(record, indent=1, sort_keys=True).encode() + b"\n"
+
+
+def _iso(at: float) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(at)) + f".{int(at % 1 * 1000):03d}Z"
+
+
+def _raise(error: OSError) -> None:
+    raise error
+
+
+def _sync_folder(folder: Path) -> None:
+    """The rename itself must be on the disk too."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,193 @@
+"""Runs another program: its lines as they come, within limits, and nothing of it left when it is over."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+LINE_CHARACTERS = 4000
+_SECONDS_TO_END = 10.0
+_CONFINEMENT = Path(__file__).with_name("confinement.py")
+
+Stop = Literal["time", "memory", "disk", "room", "processes"]
+Channel = Literal["out", "err"]
+OnLine = Callable[[str, Channel], None]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a program and all that it starts may take together. None or 0: not limited."""
+
+    seconds: float
+    memory_bytes: int | None = None
+    """Resident."""
+    disk_bytes: int | None = None
+    """In `folder`; no single file may be larger either, wherever it is."""
+    room_bytes: int = 0
+    """What must stay free on the disk of `folder`."""
+    processes: int | None = None
+    folder: Path | None = None
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How it ended. `stopped`: the limit that it passed."""
+
+    code: int
+    """Of the shell's kind: 128 + the number of a signal."""
+    stopped: Stop | None
+    seconds: float
+    peak_memory_bytes: int
+    disk_bytes: int
+
+    @property
+    def ok(self) -> bool:
+        return self.code == 0 and self.stopped is None
+
+
+class CannotStart(Exception):
+    """The program is not there, or may not be run. The message says which and why."""
+
+
+async def run(
+    argv: Sequence[str | Path], *, cwd: Path, env: Mapping[str, str], limits: Limits, on_line: OnLine
+) -> Ended:
+    """Runs it to its end; `on_line` gets each line, cut to 4,000 characters, and says where it came from.
+
+    When this is cancelled, or this process dies, the program ends, with all that it started. Raises
+    CannotStart.
+    """
+    began = time.monotonic()
+    report_read, report_write = os.pipe()
+    try:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-I",
+            "-S",
+            str(_CONFINEMENT),
+            str(report_write),
+            _limits_text(limits),
+            *map(str, argv),
+            cwd=cwd,
+            env=dict(env),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            pass_fds=(report_write,),
+        )
+    except OSError as error:
+        os.close(report_read)
+        raise CannotStart(f"cannot start {argv[0]} in {cwd}: {error.strerror or error}") from None
+    finally:
+        os.close(report_write)
+    stopped: Stop | None = None
+    try:
+        try:
+            async with asyncio.timeout(limits.seconds):
+                await _follow(process, on_line)
+        except TimeoutError:
+            stopped = "time"
+    finally:
+        await _end(process)
+        report = _read_report(report_read)
+    if "error" in report:
+        raise CannotStart(report["error"])
+    return Ended(
+        code=int(report.get("code", 137)),
+        stopped=stopped or _limit_of(report.get("stopped")),
+        seconds=time.monotonic() - began,
+        peak_memory_bytes=int(report.get("peakMemory", 0)),
+        disk_bytes=int(report.get("disk", 0)),
+    )
+
+
+async def _follow(process: asyncio.subprocess.Process, on_line: OnLine) -> None:
+    assert process.stdout is not None
+    assert process.stderr is not None
+    await asyncio.gather(
+        _read(process.stdout, lambda line: on_line(line, "out")),
+        _read(process.stderr, lambda line: on_line(line, "err")),
+        process.wait(),
+    )
+
+
+async def _read(stream: asyncio.StreamReader, on_line: Callable[[str], None]) -> None:
+    rest = b""
+    while data := await stream.read(65536):
+        # A bare carriage return is how programs paint progress: each one ends a line.
+        *lines, rest = (rest + data).replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
+        for line in lines:
+            on_line(_text(line))
+        rest = rest[: 4 * LINE_CHARACTERS]
+    if rest:
+        on_line(_text(rest))
+
+
+def _text(line: bytes) -> str:
+    return line[: 4 * LINE_CHARACTERS].decode("utf-8", "replace")[:LINE_CHARACTERS]
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    """Lets go of the leash; what does not end then, is killed. Done even while this task is cancelled."""
+    assert process.stdin is not None
+    process.stdin.close()
+    if process.returncode is not None:
+        return
+    ending = asyncio.ensure_future(_drained(process))
+    try:
+        async with asyncio.timeout(_SECONDS_TO_END):
+            await asyncio.shield(ending)
+    except TimeoutError:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+    finally:
+        ending.cancel()
+
+
+async def _drained(process: asyncio.subprocess.Process) -> None:
+    # Its output is still read, so that it cannot hang in writing while it is told to end.
+    async def empty(stream: asyncio.StreamReader | None) -> None:
+        while stream is not None and await stream.read(65536):
+            pass
+
+    await asyncio.gather(empty(process.stdout), empty(process.stderr), process.wait())
+
+
+def _read_report(descriptor: int) -> dict[str, str]:
+    try:
+        os.set_blocking(descriptor, False)
+        text = os.read(descriptor, 65536)
+        found = json.loads(text)
+    except (OSError, ValueError):
+        return {}
+    finally:
+        os.close(descriptor)
+    return found if isinstance(found, dict) else {}
+
+
+def _limits_text(limits: Limits) -> str:
+    return json.dumps(
+        {
+            "memory": limits.memory_bytes,
+            "disk": limits.disk_bytes,
+            "room": limits.room_bytes,
+            "processes": limits.processes,
+            "folder": str(limits.folder) if limits.folder else None,
+        }
+    )
+
+
+def _limit_of(word: str | None) -> Stop | None:
+    match word:
+        case "memory" | "disk" | "room" | "processes":
+            return word
+        case _:
+            return None
