@@ -2,12 +2,13 @@
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
 
 from support.firmware import COMPILER, SAMPLE, Repository, Run
+from support.webhook import Webhook
 
 
 @pytest.fixture
@@ -52,3 +53,10 @@ def no_git_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     """Not those of whoever runs the tests."""
     for name in [name for name in os.environ if name.startswith("GIT_")]:
         monkeypatch.delenv(name)
+
+
+@pytest.fixture
+async def webhook() -> AsyncIterator[Webhook]:
+    """Answers 200, unless told otherwise."""
+    async with Webhook() as hook:
+        yield hook

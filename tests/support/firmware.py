@@ -5,12 +5,11 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import podium_workers.firmware  # noqa: F401 - registers the tasks
 from podium_workers import TaskContext, registry
-from podium_workers import firmware as firmware_tasks
 
 SAMPLE = Path(__file__).parents[2] / "manifests" / "firmware" / "sample"
 COMPILER = "riscv64-unknown-elf-gcc"
-assert firmware_tasks  # importing it registers them
 
 
 class Repository:

@@ -14,10 +14,10 @@ _SIZES = re.compile(
 )
 _COLOURS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _AT_LINE = re.compile(
-    r"^(?P<file>[^\s:][^:]*):(?P<line>\d+):(?:(?P<column>\d+):)?\s+warning:\s+(?P<message>.*?)(?:\s\[(?P<flag>-W[^\]]+)\])?$"
+    r"^(?P<file>[^\s:].*?):(?P<line>\d+):(?:(?P<column>\d+):)?\s+warning:\s+(?P<message>.*?)(?:\s\[(?P<flag>-W[^\]]+)\])?$"
 )
 _ANYWHERE = re.compile(
-    r"^(?:(?P<file>\S[^:]*):\s*)?warning:\s+(?P<message>.*?)(?:\s\[(?P<flag>-W[^\]]+)\])?$", re.IGNORECASE
+    r"^(?:(?P<file>\S.*?):\s*)?warning:\s+(?P<message>.*?)(?:\s\[(?P<flag>-W[^\]]+)\])?$", re.IGNORECASE
 )
 _RAM_OVER = re.compile(r"^Warning! The data size \(\d+ bytes\) is greater")
 

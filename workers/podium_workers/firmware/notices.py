@@ -58,19 +58,23 @@ def describe_build_failure(
     failureStatus: str = "",  # noqa: N803
     repository: str = "",
     commit: str = "",
-    failedWorkflow: dict[str, Any] | None = None,  # noqa: N803
+    workflow: str = "",
+    failedTasks: list[str] | None = None,  # noqa: N803
 ) -> dict[str, Any]:
     """Makes a message of what a failure workflow is given: which task, which commit, why, where to look."""
-    failed = _failed_task(failedWorkflow or {})
-    where = failed.get("taskDefName", "")
-    what = f"{repository or 'the firmware'}{f' at {commit[:12]}' if commit else ''}"
-    why = reason or str(failed.get("reasonForIncompletion") or "") or "no reason was given"
+    where = (failedTasks or [""])[-1]
+    what = "".join((f" of {repository}" if repository else "", f" at {commit[:12]}" if commit else ""))
+    why = reason or "no reason was given"
     lines = [
         f"{failureStatus or 'FAILED'}{f' in {where}' if where else ''}: {why}",
-        "Nothing was stored or sent to a device by this run." if where in _BEFORE_STORING else "",
+        "Nothing was stored or sent to a device by this run." if _nothing_left(where, why) else "",
         f"The whole log: podium logs (Conductor workflow {workflowId})" if workflowId else "",
     ]
-    title = f"Firmware of {what} was not released"
+    title = (
+        f"A rollback{what} has failed"
+        if workflow.endswith("rollback")
+        else f"Firmware{what} was not released"
+    )
     message = "\n".join(filter(None, lines))
     return {"title": title, "message": message, "task": where, "reason": why, "level": "error"}
 
@@ -87,14 +91,8 @@ _BEFORE_STORING = frozenset(
 )
 
 
-def _failed_task(workflow: dict[str, Any]) -> dict[str, Any]:
-    tasks = workflow.get("tasks") or []
-    bad = [
-        item
-        for item in tasks
-        if str(item.get("status", "")).startswith("FAILED") or item.get("status") == "TIMED_OUT"
-    ]
-    return dict(bad[-1]) if bad else {}
+def _nothing_left(task: str, reason: str) -> bool:
+    return task in _BEFORE_STORING or reason.startswith("the gates have not passed")
 
 
 async def _post(url: str, data: bytes, headers: dict[str, str]) -> int:

@@ -62,7 +62,7 @@ async def clean_build_env(
 ) -> dict[str, Any]:
     """Drops `.pio` and whatever else the commit does not have, so that the build begins from it alone."""
     async with workspaces.opened(context, workspace) as place:
-        before = await asyncio.to_thread(_entries, place.folder)
+        before = await asyncio.to_thread(_entries, place.source)
         await asyncio.to_thread(_drop, place.own)
         found = await check_out(context, place, repository, commit, credentials, submodules)
         place.project(path)

@@ -17,7 +17,7 @@ from importlib import metadata
 from pathlib import Path
 
 from podium_workers.runtime.context import Reject, Retry
-from podium_workers.services.programs import CannotStart, Ended, Limits, OnLine, Stop, run
+from podium_workers.services.programs import CannotStart, Ended, Limits, OnLine, Stop, run, shield
 
 ENVIRONMENT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 _SECONDS_FOR_CONFIG = 60.0
@@ -253,6 +253,7 @@ async def _pio(
 ) -> Ended:
     core = core_for(project, settings.core, settings.workspace)
     prepare_core(core)
+    shield()
     try:
         return await run(
             [*find_platformio().argv, *arguments],

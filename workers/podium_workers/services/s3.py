@@ -17,7 +17,7 @@ from podium_workers.services.artifacts import Item, StoreFull
 if TYPE_CHECKING:
     from botocore.exceptions import ClientError
 
-_ABSENT = frozenset({"NoSuchKey", "404", "NotFound"})
+PAGE = 1000
 _FULL = frozenset({"QuotaExceeded", "XMinioStorageFull", "InsufficientCapacity", "507"})
 _REFUSED = frozenset(
     {
@@ -84,7 +84,7 @@ class S3Shelf:
     def list(self, prefix: str) -> Iterator[Item]:
         with self._errors(f"list {prefix}"):
             pages = self._client.get_paginator("list_objects_v2").paginate(
-                Bucket=self._bucket, Prefix=self._prefix + prefix
+                Bucket=self._bucket, Prefix=self._prefix + prefix, PaginationConfig={"PageSize": PAGE}
             )
             for page in pages:
                 for entry in page.get("Contents", ()):
