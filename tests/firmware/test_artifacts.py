@@ -204,6 +204,30 @@ def test_a_prune_that_cannot_read_everything_drops_nothing(
     assert store.get(sha256) == IMAGE
 
 
+def test_a_device_keeps_what_it_runs_and_what_it_may_go_back_to(store: ArtifactStore) -> None:
+    one, two, bad, worse, three = (stored(store, name.encode()) for name in ("1", "2", "bad", "worse", "3"))
+
+    def held() -> set[str]:
+        return set(store.pins())
+
+    for sha256 in (one, two):
+        store.hold(sha256, "device/a/b", runs=False)
+        store.hold(sha256, "device/a/b", runs=True)
+    assert held() == {one, two}
+    store.hold(bad, "device/a/b", runs=False)
+    assert held() == {one, two, bad}
+    # However often it is sent something in vain, what ran well is still there.
+    store.hold(worse, "device/a/b", runs=False)
+    assert held() == {one, two, worse}
+    store.hold(two, "device/a/b", runs=False)
+    store.hold(two, "device/a/b", runs=True)
+    assert held() == {one, two}
+    store.hold(three, "device/a/b", runs=False)
+    store.hold(three, "device/a/b", runs=True)
+    store.hold(three, "device/a/b", runs=True)
+    assert held() == {two, three}
+
+
 @pytest.mark.parametrize("holder", ["", "../x", "a//b", "/a", "device/lights/..", "A", "a" * 301, "a/b\nc"])
 def test_a_holder_that_is_no_name_is_refused(store: ArtifactStore, holder: str) -> None:
     store.put(IMAGE)

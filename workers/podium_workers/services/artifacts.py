@@ -4,6 +4,7 @@
     builds/<key>.json          what one build made, so that the same commit and settings are not built twice
     artifacts/<sha256>.json    an image that passed its gates, with its metadata
     pins/<sha256>/<holder>     who needs that image: a device runs it, or may go back to it
+    holders/<holder>.json      what the holder ran well, newest first, and what it was sent
 
 In a folder (`FolderShelf`), or in a bucket that speaks S3 (`s3.py`).
 """
@@ -249,6 +250,26 @@ class ArtifactStore:
             _, sha256, holder = item.name.split("/", 2)
             found[sha256].add(holder)
         return dict(found)
+
+    def hold(self, sha256: str, holder: str, *, runs: bool) -> None:
+        """Keeps what a device is about to get, or (`runs`) is known to run, and what it ran well before that.
+
+        What it was sent in vain meanwhile is let go. Raises NotStored, Damaged, Retry.
+        """
+        name = f"holders/{_checked_holder(holder)}.json"
+        try:
+            known = self._record(name) or {}
+        except Damaged:
+            # Its pins stay: too much is kept then, never too little.
+            known = {}
+        ran = [str(item) for item in known.get("ran", [])]
+        now_ran = [sha256, *(item for item in ran if item != sha256)][:2] if runs else ran
+        keeps = {*now_ran, sha256}
+        # First the new pin, last the old ones: there is no moment without.
+        self.pin(sha256, holder)
+        self._shelf.write(name, _json({"ran": now_ran, "sent": sha256}))
+        for old in {*ran, str(known.get("sent") or sha256)} - keeps:
+            self.unpin(old, holder)
 
     def prune(self, keep: Iterable[str], newest: int, young_seconds: float = YOUNG_SECONDS) -> list[str]:
         """Drops what nobody needs; the SHA-256 of the artifacts that went.
