@@ -7,6 +7,9 @@ from podium_workers.firmware import (
     building as building,
 )
 from podium_workers.firmware import (
+    importing as importing,
+)
+from podium_workers.firmware import (
     notices as notices,
 )
 from podium_workers.firmware import (

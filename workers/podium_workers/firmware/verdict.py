@@ -102,7 +102,7 @@ async def store_artifact(
             "gates": about,
             "workflowId": context.workflow_id,
         }
-        artifacts.append(await asyncio.to_thread(_stored, store, build.files["image"].sha256, metadata))
+        artifacts.append(await asyncio.to_thread(keep_artifact, store, build.files["image"].sha256, metadata))
         context.log(
             f"[{build.environment}] stored {artifacts[-1]['sha256']} ({artifacts[-1]['size']:,} bytes)"
         )
@@ -200,12 +200,15 @@ def _about(image: Image | str) -> dict[str, Any]:
     }
 
 
-def _stored(store: ArtifactStore, sha256: str, metadata: dict[str, Any]) -> dict[str, Any]:
+def keep_artifact(store: ArtifactStore, sha256: str, metadata: dict[str, Any]) -> dict[str, Any]:
+    """Makes a stored file an artifact; what others need to know of it. Raises Reject for what is no image."""
     data = store.get(sha256)
     try:
         image = parse_image(data)
     except ImageError as error:
         raise Reject(f"{metadata['environment']}: not an image: {error}") from None
+    if not image.intact:
+        raise Reject(f"{metadata['environment']}: the image is damaged: its checksum or hash is wrong")
     # MD5 is what the device's own over-the-air protocol wants; nothing is trusted because of it.
     md5 = hashlib.md5(data, usedforsecurity=False).hexdigest()
     about = {**_about(image), "size": len(data), "md5": md5}
