@@ -7,18 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from support.firmware import COMPILER, SAMPLE, Repository, Run
+from support.firmware import SAMPLE, Repository, Run
 from support.webhook import Webhook
-
-
-@pytest.fixture
-def toolchain() -> None:
-    """The cross-compiler of the sample firmware."""
-    if shutil.which(COMPILER) is None:
-        pytest.skip(
-            f"{COMPILER} is not installed (Debian: apt-get install gcc-riscv64-unknown-elf "
-            "picolibc-riscv64-unknown-elf)"
-        )
 
 
 @pytest.fixture

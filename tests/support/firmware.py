@@ -9,7 +9,6 @@ import podium_workers.firmware  # noqa: F401 - registers the tasks
 from podium_workers import TaskContext, registry
 
 SAMPLE = Path(__file__).parents[2] / "manifests" / "firmware" / "sample"
-COMPILER = "riscv64-unknown-elf-gcc"
 
 
 class Repository:

@@ -4,7 +4,7 @@ from platformio.public import PlatformBase
 
 
 class Podiumc3Platform(PlatformBase):
-    """ESP32-C3 with the compiler of the system."""
+    """ESP32-C3, with a compiler from PyPI."""
 
     def is_embedded(self):
         return True
