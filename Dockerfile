@@ -1,4 +1,5 @@
-# Two images from one file: `operator` (podium) and `worker` (podium-worker). `make images` builds both.
+# Images from one file: `operator` (podium) and `worker` (podium-worker), which `make images` builds, and
+# `firmware-worker`, a worker that builds firmware: docker build --target firmware-worker .
 #
 # The base needs Python 3.11 or newer with pip. It may be any other: --build-arg BASE_IMAGE=debian-python:1
 ARG BASE_IMAGE=python:3.12-slim
@@ -15,7 +16,7 @@ FROM ${BASE_IMAGE} AS wheel
 WORKDIR /build
 COPY pyproject.toml README.md LICENSE ./
 COPY crds crds
-COPY manifests/examples manifests/examples
+COPY manifests manifests
 COPY operator operator
 COPY workers workers
 RUN python3 -m pip wheel --no-cache-dir --disable-pip-version-check --no-deps --wheel-dir=/wheels . \
@@ -39,6 +40,25 @@ FROM runtime AS operator
 ENV PODIUM_LISTEN=0.0.0.0:8080 \
     PODIUM_LOG_FORMAT=json
 ENTRYPOINT ["podium", "operator"]
+
+FROM ${BASE_IMAGE} AS firmware-dependencies
+WORKDIR /build
+COPY pyproject.toml .
+RUN python3 -c "import tomllib; extras = tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']; print(*extras['firmware'], *extras['s3'], sep='\n')" > pinned \
+ && python3 -m pip install --no-cache-dir --disable-pip-version-check --root-user-action=ignore --target=/dependencies -r pinned
+
+FROM runtime AS firmware-worker
+USER 0:0
+RUN apt-get update \
+ && apt-get install --yes --no-install-recommends git openssh-client \
+ && rm -rf /var/lib/apt/lists/*
+COPY --from=firmware-dependencies /dependencies /opt/podium/firmware
+ENV PYTHONPATH=/app:/opt/podium/code:/opt/podium/dependencies:/opt/podium/firmware \
+    WORKER_FUNCTIONS=podium_workers.firmware \
+    WORKER_LISTEN=0.0.0.0:8080 \
+    WORKER_DATA_DIR=/tmp/podium-data
+USER 65532:65532
+ENTRYPOINT ["podium-worker"]
 
 FROM runtime AS worker
 ENV WORKER_LISTEN=0.0.0.0:8080 \

@@ -123,6 +123,9 @@ def build_environment(settings: Settings, core: Path) -> dict[str, str]:
             # A proxy's password would be readable by whatever the project runs.
             if "@" not in os.environ.get(spelled, "@"):
                 passed[spelled] = os.environ[spelled]
+    if "PYTHONPATH" in os.environ:
+        # PlatformIO itself may lie there, as in the image of a worker that builds.
+        passed["PYTHONPATH"] = os.environ["PYTHONPATH"]
     for name in filter(None, os.environ.get("PODIUM_BUILD_ENV", "").split(",")):
         if name in os.environ:
             passed[name] = os.environ[name]
