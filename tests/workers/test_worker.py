@@ -193,14 +193,31 @@ async def test_results_outlive_a_crash_of_conductor(desk, conductor: Conductor):
     assert worker.said().count("does not answer") == 1
 
 
+async def readiness(port: int) -> tuple[int, str]:
+    async with (
+        aiohttp.ClientSession() as session,
+        session.get(f"http://127.0.0.1:{port}/readyz") as answer,
+    ):
+        return answer.status, (await answer.json())["status"]
+
+
 async def test_a_worker_waits_for_conductor_and_says_so_once(desk, relay):
-    port = free_port()
-    worker = await desk.worker(url=f"http://127.0.0.1:{port}/api")
+    port, health = free_port(), free_port()
+    worker = await desk.worker("--listen", f"127.0.0.1:{health}", url=f"http://127.0.0.1:{port}/api")
     await worker.says("does not answer")
+    assert await readiness(health) == (503, "Conductor has not answered yet")
     await relay.listen(port)
     task = await desk.ended(await desk.start("probe_add", {"a": 1}))
     assert task["status"] == "COMPLETED"
     assert worker.said().count("does not answer") == 1
+    assert await readiness(health) == (200, "ok")
+    await relay.close()
+
+    async def said() -> int:
+        return worker.said().count("does not answer")
+
+    await eventually(said, lambda seen: seen == 2)
+    assert await readiness(health) == (200, "ok"), "no pod can mend an outage"
 
 
 async def test_a_worker_stops_while_conductor_is_away(desk):
