@@ -64,7 +64,7 @@ class Bench:
     def subject(self, device: Device, password: str | None = PASSWORD) -> Subject:
         spec = device.spec
         return Subject(
-            page=HealthPage(spec.address, self.fleet.health_port, timeout=1.0),
+            page=HealthPage(spec.address, self.fleet.health_port, timeout=2.0),
             target=Target(spec.address, self.fleet.world.ota_port, password if spec.auth != "none" else None),
             mac=spec.mac,
             chip=spec.chip,
@@ -75,7 +75,7 @@ class Bench:
         device: Device,
         image: bytes,
         *,
-        within: float = 4.0,
+        within: float = 6.0,
         subject: Subject | None = None,
         **wanted: Any,
     ) -> Outcome:

@@ -171,12 +171,7 @@ class Device(asyncio.DatagramProtocol):
         def away() -> None:
             if self.faults.has("flapping"):
                 self.switch_off()
-                self._later(down, back)
-
-        def back() -> None:
-            self.board.boot("power_on", self._world.now())
-            self._set_power("on")
-            self._later(up, away)
+                self._later(down, lambda: self._boot("power_on"))
 
         self._later(up, away)
 

@@ -130,7 +130,7 @@ class Link(asyncio.Protocol):
 
     def _pump(self) -> None:
         for _ in range(_CHUNKS_IN_A_ROW):
-            if self._paused or self.all_sent or self.ended.done():
+            if self._paused or self.all_sent or self._transport.is_closing():
                 return
             chunk = self._image[self.sent : self.sent + CHUNK_BYTES]
             self.sent += len(chunk)
