@@ -7,6 +7,9 @@ from podium_workers.firmware import (
     building as building,
 )
 from podium_workers.firmware import (
+    deployment as deployment,
+)
+from podium_workers.firmware import (
     importing as importing,
 )
 from podium_workers.firmware import (
