@@ -13,6 +13,7 @@ A task function of one's own needs a few names from here::
 
 from collections.abc import Sequence
 
+import podium_workers.runtime.early  # noqa: F401 - first: the other imports take their time
 from podium_workers.runtime.context import InProgress, Reject, Retry, TaskContext
 from podium_workers.runtime.registry import Registry, registry, task
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import click
 
+from podium_workers.runtime.early import exit_on_sigterm
 from podium_workers.runtime.logs import FORMS, set_up_logs
 from podium_workers.runtime.registry import DuplicateTask, Function, registry
 from podium_workers.runtime.settings import (
@@ -209,8 +210,7 @@ def main(
     CONDUCTOR_AUTH_KEY, CONDUCTOR_AUTH_SECRET   where it wants to know who asks
     Each option can be given as WORKER_<NAME> too (WORKER_CONCURRENCY=10).
     """
-    # As the first process of a container, a signal without a handler is ignored; imports can take seconds.
-    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+    exit_on_sigterm()
     domains = parse_domains(namespaces, shared)
     sources = Sources(secrets_dir, configmaps_dir, kubeconfig, context, own_namespace(domains))
     references = References(sources)
