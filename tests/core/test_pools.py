@@ -348,6 +348,7 @@ def test_the_pods_pass_the_restricted_standard_and_know_their_conductor() -> Non
         "5",
     )
     assert spec["terminationGracePeriodSeconds"] == 615
+    assert worker["lifecycle"] == {"preStop": {"sleep": {"seconds": 2}}}
 
 
 def test_what_the_template_says_wins() -> None:
@@ -358,6 +359,7 @@ def test_what_the_template_says_wins() -> None:
             "image": "w:1",
             "env": [{"name": "WORKER_CONCURRENCY", "value": "9"}],
             "securityContext": {"readOnlyRootFilesystem": False},
+            "lifecycle": {"preStop": {"exec": {"command": ["say-goodbye"]}}},
         },
     ]
     template = {"spec": {"containers": containers, "serviceAccountName": "mine", "priorityClassName": "high"}}
@@ -368,6 +370,7 @@ def test_what_the_template_says_wins() -> None:
     proxy, worker = spec["containers"]
     assert "env" not in proxy
     assert worker["securityContext"]["readOnlyRootFilesystem"] is False
+    assert worker["lifecycle"] == {"preStop": {"exec": {"command": ["say-goodbye"]}}}
     env = [item for item in worker["env"] if item["name"].startswith("WORKER_")]
     assert {"name": "WORKER_CONCURRENCY", "value": "9"} in env
     assert len([item for item in env if item["name"] == "WORKER_CONCURRENCY"]) == 1

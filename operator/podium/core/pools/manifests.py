@@ -20,6 +20,9 @@ METRICS_PORT_NAME = "podium-metrics"
 SHORTEST_DRAIN = timedelta(minutes=10)
 # After the drain: for the last results, and for the kubelet.
 _BESIDE_THE_DRAIN = timedelta(seconds=15)
+# Seconds from the decision that a pod goes to its signal. Its worker may have been started this moment, and
+# the kernel drops a signal that the first process of a container has no handler for yet.
+_UNTIL_ANY_WORKER_LISTENS = 2
 _DATA = "/var/lib/podium"
 _CA = "/var/run/podium/conductor-ca"
 _API_VERSIONS: dict[OwnedKind, str] = {
@@ -185,6 +188,8 @@ def _build_worker(spec: WorkerPoolSpec, container: Json, around: Surroundings) -
         *given,
     ]
     container.setdefault("terminationMessagePolicy", "FallbackToLogsOnError")
+    hooks = {"preStop": {"sleep": {"seconds": _UNTIL_ANY_WORKER_LISTENS}}}
+    container["lifecycle"] = hooks | container.get("lifecycle", {})
     mounts = list(container.get("volumeMounts", ()))
     if around.connection is not None and around.connection.ca_secret is not None:
         mounts.append({"name": "podium-ca", "mountPath": _CA, "readOnly": True})
