@@ -474,6 +474,24 @@ def test_a_run_that_nothing_moves_says_since_when_and_why(seen: Seen, cause: str
     assert effect.status["phase"] == "Running", "it has not failed"
 
 
+def test_a_silent_worker_is_doubted_only_after_the_run_was_read_anew() -> None:
+    """Its last sign of life is 20 s old, and 10 s are allowed; nobody tells of signs of life."""
+    last = MS - 20_000
+    working = TaskSeen("a", "make", "IN_PROGRESS", start_ms=last, update_ms=last, response_timeout_s=10)
+    seen = seen_of(view("RUNNING", (working,)), status={"phase": "Running"})
+    assert decide_run(seen, NOW) == do.Refresh("w1", last)
+    asked = replace(seen, refreshed=(last, NOW - timedelta(seconds=1)))
+    waits = decide_run(asked, NOW)
+    assert isinstance(waits, Report)
+    assert waits.requeue_after == timedelta(seconds=2)
+    asked = replace(seen, refreshed=(last, NOW - timedelta(seconds=3)))
+    assert decide_run(asked, NOW) == do.Nudge("w1")
+    alive = replace(working, update_ms=MS - 5_000)
+    lives = decide_run(replace(asked, conductor=view("RUNNING", (alive,))), NOW)
+    assert isinstance(lives, Report)
+    assert lives.requeue_after == timedelta(seconds=9), "ten, and four for Conductor itself"
+
+
 def test_conductor_is_nudged_when_it_is_late_itself() -> None:
     assert decide_run(stalled(TaskSeen("a", "make", "COMPLETED", end_ms=OLD)), NOW) == do.Nudge("w1")
 
@@ -495,7 +513,7 @@ def test_a_worker_that_gives_signs_of_life_is_progress() -> None:
     effect = decide_run(stalled(alive), NOW)
     assert isinstance(effect, Report)
     [word] = [word for word in effect.words if word.type == "Progressing"]
-    assert (word.status, effect.requeue_after) == ("True", timedelta(seconds=595))
+    assert (word.status, effect.requeue_after) == ("True", timedelta(seconds=59))
 
 
 def test_a_run_that_no_worker_takes_is_given_up_after_its_pending_timeout() -> None:

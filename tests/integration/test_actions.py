@@ -235,14 +235,20 @@ async def test_the_failure_workflow_is_shown_with_what_came_of_it(bed: Bed) -> N
     assert "not yet" in tell.seen[0]["inputData"]["why"]
 
 
-@pytest.mark.parametrize("attempt", [1, 2])
-async def test_a_lost_worker_is_noticed_within_seconds_of_its_time_out(bed: Bed, attempt: int) -> None:
-    """The first attempt or the second one: the worker takes it and is never heard of again."""
+@pytest.mark.parametrize(("attempt", "beats"), [(1, False), (2, False), (1, True)])
+async def test_a_lost_worker_is_noticed_within_seconds_of_its_time_out(
+    bed: Bed, attempt: int, beats: bool
+) -> None:
+    """The first attempt or the second one: the worker takes it and is never heard of again.
+
+    `beats`: it had extended its lease before, after which Conductor alone notices two minutes late.
+    """
     await bed.start_operator()
     answers: list[Json | None] = [{"status": "FAILED", "reasonForIncompletion": "x"}] * (attempt - 1)
 
     def silent(task: Json) -> Json | None:
-        return answers.pop() if answers else None
+        last_word = {"status": "IN_PROGRESS", "extendLease": True} if beats else None
+        return answers.pop() if answers else last_word
 
     settings: Json = {
         "retries": attempt - 1,
@@ -251,7 +257,7 @@ async def test_a_lost_worker_is_noticed_within_seconds_of_its_time_out(bed: Bed,
         "responseTimeout": "3s",
         "timeout": "60s",
     }
-    await bed.start_worker("a", answer=silent)
+    await bed.start_worker("a", answer=silent, seconds=1.0 if beats else 0.0)
     await bed.apply(workflow("lost", "a", taskDefaults=settings), workflow_run("r", "lost"))
     loop = asyncio.get_running_loop()
     await bed.until(

@@ -92,6 +92,14 @@ class ReadRun:
 
 
 @dataclass(frozen=True)
+class Refresh:
+    """Have the run read anew with the next bulk read. `mark_ms`: the sign of life that is doubted."""
+
+    workflow_id: str
+    mark_ms: int
+
+
+@dataclass(frozen=True)
 class ReadStore:
     """Read what marks Conductor's database, before its word that a run is gone is believed."""
 
@@ -294,4 +302,4 @@ Action = Retry | Restart | Rerun | Skip
 Change = Pause | Resume | Terminate | Nudge
 Purge = FindFamily | Remove
 ConductorEffect = Look | Start | Change | Action | Answer | Purge
-RunEffect = SetFinalizers | WriteIntent | ConductorEffect | Report
+RunEffect = SetFinalizers | WriteIntent | Refresh | ConductorEffect | Report

@@ -48,6 +48,8 @@ class _Memory:
     """Since when something is to be written that is not urgent."""
     children: frozenset[str] = frozenset()
     """Runs of sub-workflows that are watched for it."""
+    refreshed: tuple[int, datetime] | None = None
+    """For which sign of life it was to be read anew, and when."""
 
 
 class RunReconciler:
@@ -104,7 +106,7 @@ class RunReconciler:
         workflow_id = (run.status.get("conductor") or {}).get("workflowId") or memory.started_id
         outcome = StartOutcome("Started", memory.started_id) if memory.started_id else None
         seen = Seen(run=run, workflow=self._workflow_facts(run), policy=self._policy, outcome=outcome)
-        seen = replace(seen, purge=self._wants_purge(run))
+        seen = replace(seen, purge=self._wants_purge(run), refreshed=memory.refreshed)
         link = memory.link
         if isinstance(link, Unknown):
             # Whatever would be asked of it cannot be known; a run that is at rest asks nothing.
@@ -190,6 +192,10 @@ class RunReconciler:
                         run.key, run.uid, kind=note.kind, reason=note.reason, message=note.message
                     )
                 return replace(seen, run=self._keep(body))
+            case do.Refresh(workflow_id, mark_ms):
+                usable(memory.link).tracker.refresh(workflow_id)
+                memory.refreshed = (mark_ms, self._clock.now())
+                return replace(seen, refreshed=memory.refreshed)
             case do.WriteIntent(status):
                 body = await self._cluster.apply_status(
                     run.key, status, uid=run.uid, resource_version=run.resource_version

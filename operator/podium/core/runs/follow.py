@@ -12,7 +12,7 @@ from podium.core.run_status import FAILURE_RUN, PHASES, describe_run, explain_en
 from podium.core.runs.act import Acted, act, done, new_action, refused
 from podium.core.runs.approvals import answer_waiting, waiting_tasks
 from podium.core.runs.outage import judge_absence, sit_out
-from podium.core.runs.progress import find_stall, has_open_tasks, last_move
+from podium.core.runs.progress import find_silence, find_stall, has_open_tasks, last_move
 from podium.core.runs.seen import LOOK_AGAIN, SETTLE, WAIT_FOR_CONDUCTOR, Seen, WorkflowFacts
 from podium.core.runs.words import (
     active_words,
@@ -28,6 +28,9 @@ _END_REASONS: dict[RunState, Reason] = {"TIMED_OUT": "TimedOut", "TERMINATED": "
 _NEVER_TAKEN = "PendingTimeout: "
 # Conductor decides what comes next within a second or two.
 _LATE = timedelta(seconds=15)
+# Until a run that was to be read anew has been.
+_TIME_TO_READ = timedelta(seconds=3)
+_LONG = timedelta(days=1)
 _LOOK_AT_STALL = timedelta(minutes=1)
 
 
@@ -187,7 +190,10 @@ def _progress(seen: Seen, now: datetime, view: RunSeen) -> tuple[Word, timedelta
             if late and "Nudge" not in seen.done:
                 return do.Nudge(view.workflow_id)
             left = min(left, _LATE if late else moved + _LATE - now)
-        return Word("Progressing", "True", "Progressing"), left
+        heard = _listen(seen, now, view)
+        if not isinstance(heard, timedelta):
+            return heard
+        return Word("Progressing", "True", "Progressing"), min(left, heard)
     if seen.pollers is None:
         return do.ReadPollers()
     stall = find_stall(seen, view, now)
@@ -195,6 +201,23 @@ def _progress(seen: Seen, now: datetime, view: RunSeen) -> tuple[Word, timedelta
         return do.Nudge(view.workflow_id)
     message = f"nothing has moved since {format_time(stall.since)}: {stall.cause}"
     return Word("Progressing", "False", "NoProgress", message), _LOOK_AT_STALL
+
+
+def _listen(seen: Seen, now: datetime, view: RunSeen) -> timedelta | RunEffect:
+    """Have Conductor look at a run whose worker is silent for too long; when to listen again."""
+    silence = find_silence(view)
+    if silence is None:
+        return _LONG
+    mark_ms, due = silence
+    if now < due:
+        return due - now
+    # What is known may be old: a worker's signs of life are no news that anyone tells.
+    if seen.refreshed is None or seen.refreshed[0] != mark_ms:
+        return do.Refresh(view.workflow_id, mark_ms)
+    read = seen.refreshed[1] + _TIME_TO_READ
+    if now < read:
+        return read - now
+    return _LATE if "Nudge" in seen.done else do.Nudge(view.workflow_id)
 
 
 def _wanted_change(seen: Seen, view: RunSeen) -> RunEffect | None:

@@ -12,6 +12,8 @@ from podium.ports import Polled, RunSeen, TaskSeen
 
 _POLLED_WITHIN = timedelta(minutes=1)
 _LATE = timedelta(seconds=30)
+# So much later than its responseTimeout a worker counts as silent: Conductor looks about every second.
+_OVERDUE = timedelta(seconds=4)
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,21 @@ def last_move(seen: Seen, view: RunSeen) -> datetime:
 def has_open_tasks(view: RunSeen) -> bool:
     """Whether anything is still to be done, or waited for, before Conductor has to decide."""
     return any(task.state in ("SCHEDULED", "IN_PROGRESS") for task in latest_attempts(view.tasks))
+
+
+def find_silence(view: RunSeen) -> tuple[int, datetime] | None:
+    """The last sign of life of the worker that is overdue first, and when it has to be taken for lost.
+
+    Conductor notices by itself, but late where the worker had extended its lease: after two minutes.
+    """
+    due: list[tuple[datetime, int]] = []
+    for task in view.tasks:
+        last_ms = max(task.update_ms, task.start_ms)
+        last = from_milliseconds(last_ms)
+        if task.state == "IN_PROGRESS" and task.system_type == "SIMPLE" and task.response_timeout_s and last:
+            due.append((last + timedelta(seconds=task.response_timeout_s) + _OVERDUE, last_ms))
+    at, mark_ms = min(due, default=(None, 0))
+    return (mark_ms, at) if at is not None else None
 
 
 def find_stall(seen: Seen, view: RunSeen, now: datetime) -> Stall:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Literal
 
 from podium.core.effects import Relative, Unknown
@@ -103,6 +103,8 @@ class Seen:
     failure_run: RunSeen | None = None
     """The run of the failure workflow."""
     pollers: tuple[Polled, ...] | Unknown | None = None
+    refreshed: tuple[int, datetime] | None = None
+    """For which sign of life the run was to be read anew, and when that was asked."""
     purge: bool = False
     """The Workflow wants what is deleted here to be removed from Conductor too."""
     family: tuple[Relative, ...] | Unknown | None = None
