@@ -8,39 +8,11 @@ import pytest
 from support.bed import Bed, condition, workflow_run
 from support.eventually import eventually
 from support.outage_proxy import OutageProxy
+from support.pools import pool, sleeping
 
 Json = dict[str, Any]
 pytestmark = pytest.mark.slow
-
-
-def pool(bed: Bed, name: str, *types: str, **spec: Any) -> Json:
-    """A WorkerPool of podium-worker."""
-    container: Json = {
-        "name": "worker",
-        "image": spec.pop("image", "podium-worker"),
-        "command": ["podium-worker"],
-        "env": [{"name": "CONDUCTOR_SERVER_URL", "value": bed.server.url}, *spec.pop("env", [])],
-    }
-    return {
-        "apiVersion": "podium.dev/v1alpha1",
-        "kind": "WorkerPool",
-        "metadata": {"name": name},
-        "spec": {"taskTypes": list(types), "template": {"spec": {"containers": [container]}}, **spec},
-    }
-
-
 QUICK = {"maxReplicas": 4, "cooldownPeriod": "4s", "scaleDown": {"stabilizationWindow": "2s"}}
-
-
-def sleeping(name: str, seconds: float) -> Json:
-    """A Workflow of one task that takes so long."""
-    nodes = [{"id": "nap", "type": "wait", "config": {"seconds": seconds}}]
-    return {
-        "apiVersion": "podium.dev/v1alpha1",
-        "kind": "Workflow",
-        "metadata": {"name": name},
-        "spec": {"flow": {"nodes": nodes}},
-    }
 
 
 async def deployment(bed: Bed, name: str) -> Json:
