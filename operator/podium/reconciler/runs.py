@@ -264,6 +264,8 @@ class RunReconciler:
             memory.started_id = ""
         if workflow_id and is_finished(run) and isinstance(memory.link, Link):
             memory.link.tracker.settle(workflow_id)
+            # Nothing else may wake this run: its failure run has to be watched from now on.
+            self._failure_run(memory.link, run)
 
     def _keep(self, body: Json) -> WorkflowRun:
         run = project_workflow_run(body)
