@@ -348,7 +348,7 @@ def test_the_pods_pass_the_restricted_standard_and_know_their_conductor() -> Non
         "5",
     )
     assert spec["terminationGracePeriodSeconds"] == 615
-    assert worker["lifecycle"] == {"preStop": {"sleep": {"seconds": 2}}}
+    assert spec["shareProcessNamespace"] is True, "process 1 does not hear a signal while it starts"
 
 
 def test_what_the_template_says_wins() -> None:
@@ -359,18 +359,24 @@ def test_what_the_template_says_wins() -> None:
             "image": "w:1",
             "env": [{"name": "WORKER_CONCURRENCY", "value": "9"}],
             "securityContext": {"readOnlyRootFilesystem": False},
-            "lifecycle": {"preStop": {"exec": {"command": ["say-goodbye"]}}},
         },
     ]
-    template = {"spec": {"containers": containers, "serviceAccountName": "mine", "priorityClassName": "high"}}
+    template = {
+        "spec": {
+            "containers": containers,
+            "serviceAccountName": "mine",
+            "priorityClassName": "high",
+            "shareProcessNamespace": False,
+        }
+    }
     made = build_owned(pool(template=template), 1, Surroundings("http://c/api", ""))
     assert [item["kind"] for item in made] == ["PodDisruptionBudget", "Deployment"]
     spec = made[-1]["spec"]["template"]["spec"]
     assert (spec["serviceAccountName"], spec["priorityClassName"]) == ("mine", "high")
+    assert spec["shareProcessNamespace"] is False
     proxy, worker = spec["containers"]
     assert "env" not in proxy
     assert worker["securityContext"]["readOnlyRootFilesystem"] is False
-    assert worker["lifecycle"] == {"preStop": {"exec": {"command": ["say-goodbye"]}}}
     env = [item for item in worker["env"] if item["name"].startswith("WORKER_")]
     assert {"name": "WORKER_CONCURRENCY", "value": "9"} in env
     assert len([item for item in env if item["name"] == "WORKER_CONCURRENCY"]) == 1

@@ -20,9 +20,6 @@ METRICS_PORT_NAME = "podium-metrics"
 SHORTEST_DRAIN = timedelta(minutes=10)
 # After the drain: for the last results, and for the kubelet.
 _BESIDE_THE_DRAIN = timedelta(seconds=15)
-# Seconds from the decision that a pod goes to its signal. Its worker may have been started this moment, and
-# the kernel drops a signal that the first process of a container has no handler for yet.
-_UNTIL_ANY_WORKER_LISTENS = 2
 _DATA = "/var/lib/podium"
 _CA = "/var/run/podium/conductor-ca"
 _API_VERSIONS: dict[OwnedKind, str] = {
@@ -157,6 +154,9 @@ def _build_pod(pool: WorkerPool, spec: WorkerPoolSpec, around: Surroundings) -> 
         "serviceAccountName": pool.key.name,
         # What the restricted Pod Security Standard asks of a pod.
         "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
+        # So that the worker is not the first process of a namespace: the kernel drops signals that such a one
+        # has no handler for yet. Told to stop while it starts, it would take tasks until it is killed.
+        **({} if given.get("hostPID") else {"shareProcessNamespace": True}),
         **given,
         "terminationGracePeriodSeconds": int((drain_time(spec, around) + _BESIDE_THE_DRAIN).total_seconds()),
     }
@@ -188,8 +188,6 @@ def _build_worker(spec: WorkerPoolSpec, container: Json, around: Surroundings) -
         *given,
     ]
     container.setdefault("terminationMessagePolicy", "FallbackToLogsOnError")
-    hooks = {"preStop": {"sleep": {"seconds": _UNTIL_ANY_WORKER_LISTENS}}}
-    container["lifecycle"] = hooks | container.get("lifecycle", {})
     mounts = list(container.get("volumeMounts", ()))
     if around.connection is not None and around.connection.ca_secret is not None:
         mounts.append({"name": "podium-ca", "mountPath": _CA, "readOnly": True})
