@@ -145,6 +145,22 @@ def test_it_shrinks_by_no_more_than_the_idle_pods() -> None:
     assert step.manifest["spec"]["replicas"] == 5
 
 
+def test_while_a_pod_that_is_not_ready_has_tasks_no_ready_one_goes() -> None:
+    """Kubernetes would take that one before all that are ready, whatever its cost."""
+    just_begun = replace(pod("new"), ready=False)
+    pods = (pod("a"), pod("b"), just_begun)
+    busy = {"a": 0, "b": 0, "new": 1}
+    found = decide_pool(seen(3, pods, busy, done=frozenset({"loads"})), NOW)
+    assert isinstance(found, Assessment)
+    assert found.verdict.replicas == 3
+    other = replace(pod("newer"), running=False, ready=False)
+    step = decide_pool(seen(4, (*pods, other), busy, done=frozenset({"loads"})), NOW)
+    assert isinstance(step, do.Apply)
+    assert step.manifest["spec"]["replicas"] == 3, "one that does not run yet may go"
+    pods = (*pods[:2], replace(just_begun, ready=True))
+    assert isinstance(decide_pool(seen(3, pods, busy, done=frozenset({"loads"})), NOW), do.MarkPod)
+
+
 def test_a_pod_that_got_a_task_after_it_was_marked_is_no_longer_first() -> None:
     pods = (pod("a", cost=-100), pod("b"))
     of = seen(2, pods, {"a": 2, "b": 0}, done=frozenset({"loads"}))

@@ -266,7 +266,9 @@ def _choose(seen: Seen, found: Assessment, now: datetime) -> tuple[Assessment, l
     staying.sort(key=lambda pod: (busy[pod.uid], pod.running, pod.ready, pod.cost, pod.name))
     not_made = max(0, found.current - len(staying))
     if verdict.why in ("LessToDo", "Idle", "MaxReplicas"):
-        free = not_made + sum(tasks == 0 for tasks in busy.values())
+        # Kubernetes takes pods that are not ready before all others, whatever their cost.
+        exposed = any(busy[pod.uid] for pod in staying if pod.running and not pod.ready)
+        free = not_made + sum(not busy[pod.uid] and not (exposed and pod.ready) for pod in staying)
         if free < count:
             count = free
             to = found.current - count
