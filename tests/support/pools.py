@@ -165,10 +165,9 @@ class Naps:
 
         await asyncio.gather(*(one(duration) for duration in seconds))
 
-    async def all_done_once(self, within: float) -> int:
-        """Wait until all have ended; each must have been given out once, and completed. How many."""
-        await all_done_once(self._session, self._bed.server.url, self.ids, within)
-        return len(self.ids)
+    async def all_done_once(self, within: float) -> list[Json]:
+        """Wait until all have ended; each must have been given out once, and completed. Their tasks."""
+        return await all_done_once(self._session, self._bed.server.url, self.ids, within)
 
 
 @contextlib.asynccontextmanager
@@ -207,6 +206,18 @@ async def all_done_once(
         assert len({task["referenceTaskName"] for task in run["tasks"]}) == len(run["tasks"]), told
         tasks += run["tasks"]
     return tasks
+
+
+def at_work_when_told(watch: PoolWatch, tasks: Iterable[Json]) -> dict[str, int]:
+    """Pool → how many of its pods were told to stop while they had tasks, by Conductor's times."""
+    spans: dict[str, list[tuple[float, float]]] = {}
+    for task in tasks:
+        span = (task["startTime"] / 1000, task["endTime"] / 1000)
+        spans.setdefault(task["workerId"], []).append(span)
+    found: dict[str, int] = {}
+    for pod, (name, at) in watch.told.items():
+        found[name] = found.get(name, 0) + any(begun < at < ended for begun, ended in spans.get(pod, ()))
+    return found
 
 
 def between(dice: random.Random, shortest: float, longest: float) -> float:
