@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import json
+import os
 import random
 from typing import Any
 
@@ -16,6 +17,7 @@ from support.pools import all_done_once, pool, sleeping, watch_pools
 from support.scale_downs import STOPPED_EARLY, restrict, shrink_at_random
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+LONG = bool(os.environ.get("PODIUM_LONG"))
 SCALING = {"maxReplicas": 4, "cooldownPeriod": "4s", "scaleDown": {"stabilizationWindow": "2s"}}
 
 
@@ -190,6 +192,7 @@ def json_names(told: str) -> list[str]:
     return [item["metadata"]["name"] for item in items]
 
 
+@pytest.mark.skipif(not LONG, reason="three minutes of scale-downs: make e2e, or make bench BENCH=drain")
 async def test_scale_downs_at_random_moments_lose_no_task(bed_on_node: Bed, worker_image: str) -> None:
     """Several pools at once; 200 of them, with tasks up to a minute: `make bench BENCH=drain`."""
     await shrink_at_random(bed_on_node, worker_image, wanted=15, longest=10, within=90)
