@@ -118,7 +118,7 @@ async def all_ready(bed: Bed, count: int) -> None:
         items: list[Json] = json.loads(told)["items"]
         return [item for item in items if condition(item, "Ready").get("status") == "True"]
 
-    await eventually(look, lambda found: len(found) == count, within=300, every=0.5)
+    await eventually(look, lambda found: len(found) == count, within=300, every=2)
 
 
 def shares(values: list[float]) -> Json:

@@ -195,4 +195,4 @@ def json_names(told: str) -> list[str]:
 @pytest.mark.skipif(not LONG, reason="three minutes of scale-downs: make e2e, or make bench BENCH=drain")
 async def test_scale_downs_at_random_moments_lose_no_task(bed_on_node: Bed, worker_image: str) -> None:
     """Several pools at once; 200 of them, with tasks up to a minute: `make bench BENCH=drain`."""
-    await shrink_at_random(bed_on_node, worker_image, wanted=15, longest=10, within=90)
+    await shrink_at_random(bed_on_node, worker_image, wanted=15, longest=10, within=180)
