@@ -178,7 +178,7 @@ async def test_a_deletion_a_rolling_update_and_a_drained_node_lose_no_task(
     await by_the_books(bed, load.names)
     print(f"{len(load.names)} tasks, {len(watch.drains)} pods told to stop")
     assert len(watch.drains) >= 5
-    assert set(watch.exits.values()) == {0}, "each pod ended by itself"
+    assert set(watch.exits.values()) <= {0, STOPPED_EARLY}, watch
 
 
 async def drained(pods: dict[str, Any]) -> set[str]:

@@ -75,6 +75,8 @@ class PoolWatch:
     changes: list[Change] = field(default_factory=list)
     exits: dict[tuple[str, int], int] = field(default_factory=dict)
     """(pod, how often it had begun anew) → the exit code of its worker."""
+    never_begun: set[str] = field(default_factory=set)
+    """Pods whose worker was not begun before they had to go."""
     told: dict[str, tuple[str, float]] = field(default_factory=dict)
     """Pod → (its pool, when it was seen that it shall go)."""
     drains: dict[str, float] = field(default_factory=dict)
@@ -102,7 +104,11 @@ class PoolWatch:
                 (count, container.get("state", {})),
                 (count - 1, container.get("lastState", {})),
             ):
-                if ended := state.get("terminated"):
+                ended = state.get("terminated")
+                if ended and ended.get("reason") == "ContainerStatusUnknown":
+                    # The kubelet says 137 of one that the pod's end kept from beginning.
+                    self.never_begun.add(metadata["name"])
+                elif ended:
                     self.exits[metadata["name"], number] = ended["exitCode"]
 
     def drop_pod(self, body: Json) -> None:

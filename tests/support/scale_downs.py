@@ -84,7 +84,7 @@ async def shrink_at_random(bed: Bed, image: str, wanted: int, longest: float, wi
             return late or len(watch.scale_downs) >= wanted
 
         async with asyncio.TaskGroup() as tasks:
-            for name, most in (("calm", 6), ("wide", 12), ("hand", 6)):
+            for name, most in (("calm", 6), ("wide", 12), ("hand", 10)):
                 tasks.create_task(_feed(name, most, longest, naps, watch, dice, enough))
             tasks.create_task(_set_by_hand(bed, dice, enough))
         await _set(bed, 2)
@@ -165,6 +165,7 @@ def _figures(watch: PoolWatch, tasks: list[Json], seconds: float) -> Json:
         "lost, timed out or given out twice": 0,
         "pods told to stop": len(watch.told),
         "while they had tasks": at_work_when_told(watch, tasks),
+        "before they had begun": len(watch.never_begun),
         "longest drain s": round(drains[-1], 1) if drains else 0,
         "exit codes": {str(code): count for code, count in Counter(watch.exits.values()).items()},
         "seconds": round(seconds),
