@@ -40,7 +40,7 @@ class Bed:
     ) -> None:
         self.plane = plane
         self.server = server
-        self.conductor_url = conductor_url or server.url
+        self._conductor_url = conductor_url
         self.folder = folder
         self.namespace = f"t-{secrets.token_hex(3)}"
         self._notices = notices
@@ -49,6 +49,11 @@ class Bed:
         self._stop = asyncio.Event()
         self.workers: list[TestWorker] = []
         self.nodes: list[ProcessNode] = []
+
+    @property
+    def conductor_url(self) -> str:
+        """As the operator is told; a test may put another `server` in place before it starts one."""
+        return self._conductor_url or self.server.url
 
     async def __aenter__(self) -> "Bed":
         configuration = await load_configuration(str(self.plane.kubeconfig))
