@@ -139,7 +139,7 @@ async def test_rotated_credentials_work_without_a_restart(bed: Bed, door: Doors)
     waiting = await bed.get("WorkflowRun", "r")
     assert waiting["status"]["phase"] in ("Pending", "Starting")
     await bed.apply(secret("conductor", key="me", secret="new"))
-    await until_connected(bed, "team", within=20)
+    await until_connected(bed, "team", within=60)
     await bed.until_phase("r", "Succeeded")
     assert proxy.starts() == 1
 
@@ -186,7 +186,7 @@ async def test_what_a_secret_lacks_is_said_and_mended(bed: Bed, door: Doors) -> 
     assert condition(body, "Ready")["message"] == "Secret conductor has no key secret"
     assert condition(body, "Stalled")["status"] == "True"
     await bed.apply(secret("conductor", key="me", secret="s3cret"))
-    await until_connected(bed, "team", within=20)
+    await until_connected(bed, "team", within=60)
     await bed.until_phase("r", "Running")
 
 
@@ -210,7 +210,7 @@ async def test_only_the_authority_that_is_named_is_trusted(bed: Bed, door: Doors
     body = await bed.until("ConductorConnection", "team", because("InvalidSecret"), within=20)
     assert condition(body, "Ready")["message"] == "spec.caSecret: these are no certificates in PEM"
     await bed.apply(secret("ca", **{"ca.crt": pem_of(ours.certificate)}))
-    await until_connected(bed, "team", within=20)
+    await until_connected(bed, "team", within=60)
     assert condition(await bed.get("ConductorConnection", "plain"), "Ready")["status"] == "False"
 
 

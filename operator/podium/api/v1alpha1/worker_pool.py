@@ -243,7 +243,8 @@ class WorkerPoolStatus(Model):
     """What Podium sees. At most 8 KiB."""
 
     observed_generation: int = Field(default=-1, description="The generation this status speaks of.")
-    replicas: int | None = Field(default=None, ge=0, description="Pods that there are.")
+    # The scale subresource holds an int32: the server refuses more, whatever the schema says.
+    replicas: int | None = Field(default=None, ge=0, le=2**31 - 1, description="Pods that there are.")
     selector: str | None = Field(default=None, description="Finds them; for an HPA.")
     ready_replicas: int | None = Field(default=None, description="Pods that are ready.")
     desired_replicas: int | None = Field(default=None, description="Pods that there shall be.")
