@@ -14,6 +14,7 @@ import kopf
 from podium.adapters.budget import Traffic
 from podium.adapters.clock import SystemClock
 from podium.adapters.conductor import HttpConductor
+from podium.adapters.devices import HttpDevices
 from podium.adapters.events import EventRecorder
 from podium.adapters.kubernetes import KubernetesCluster, load_configuration
 from podium.adapters.metrics import Metrics
@@ -21,9 +22,6 @@ from podium.adapters.workers import HttpWorkers
 from podium.adapters.workloads import KubernetesWorkloads
 from podium.core import retention, runs, workflow
 from podium.core.definitions import Rules
-from podium.core.objects import (
-    is_finished,
-)
 from podium.gateway.site import Site, serve
 from podium.gauges import show
 from podium.informers.handlers import connection_of
@@ -31,6 +29,7 @@ from podium.informers.watching import watch
 from podium.ports import Access, Clock, Key
 from podium.reconciler.conductor_connections import ConnectionReconciler
 from podium.reconciler.connections import Connections, Link
+from podium.reconciler.devices import DeviceParts
 from podium.reconciler.echoes import Echoes
 from podium.reconciler.endings import end, first_end, pass_on, unless
 from podium.reconciler.intake import Intake
@@ -40,7 +39,7 @@ from podium.reconciler.outages import Outages, mind_cluster
 from podium.reconciler.patience import every, first
 from podium.reconciler.pool_parts import PoolParts
 from podium.reconciler.queue import KeyedQueue
-from podium.reconciler.resync import resync
+from podium.reconciler.resync import follow_again, resync
 from podium.reconciler.retention import GATHER, RetentionReconciler, retention_key
 from podium.reconciler.runs import RunReconciler
 from podium.reconciler.schedules import ScheduleReconciler
@@ -94,9 +93,10 @@ async def operate(
         KubernetesCluster(await load(), load) as cluster,
         default as conductor,
         HttpWorkers(time_of_day) as workers,
+        HttpDevices() as devices,
     ):
         while True:
-            operator = Operator(settings, cluster, conductor, workers, traffic, crash, time_of_day)
+            operator = Operator(settings, cluster, conductor, workers, devices, traffic, crash, time_of_day)
             code = await operator.run(connection, stop, ready)
             if not operator.stepped_down or stop.is_set():
                 return code
@@ -121,6 +121,7 @@ class Operator:
         cluster: KubernetesCluster,
         conductor: HttpConductor,
         workers: HttpWorkers,
+        devices: HttpDevices,
         traffic: Traffic,
         crash: Callable[[str], None],
         clock: Clock,
@@ -173,6 +174,9 @@ class Operator:
             self._recorder,
             self.store,
             wake=self._queue.add,
+        )
+        self._devices = DeviceParts.build(
+            cluster, devices, self._clock, self._recorder, self.store, wake=self._queue.add
         )
         self._intake = Intake(self.store, self._echoes, self._queue.add)
         self._cluster_id = ""
@@ -231,6 +235,7 @@ class Operator:
             "links": self.connections.run(self._outages.watch),
             "events": self._recorder.run(),
             **self._pools.jobs(),
+            **self._devices.jobs(),
             "resync": every(settings.resync_interval, self._resync),
             "drift": every(settings.drift_interval, self._find_drift),
             "workers": every(_LOOK_AT_WORKERS, self._look_at_workers),
@@ -309,6 +314,8 @@ class Operator:
             "Schedules": schedules.reconcile,
             "WorkerPool": self._pools.reconciler.reconcile,
             "ConductorConnection": self._dialing.reconcile,
+            "Device": self._devices.devices.reconcile,
+            "DeviceModel": self._devices.models.reconcile,
             "Retention": self._build_retention().reconcile,
         }
         self._reconcilers = {
@@ -371,14 +378,7 @@ class Operator:
         for namespace, name in self.store.run_owners():
             self._queue.add(retention_key(namespace, name), GATHER)
         self._intake.on_list()
-        for item in self.store.runs.values():
-            workflow_id = (item.status.get("conductor") or {}).get("workflowId")
-            if not workflow_id or is_finished(item):
-                continue
-            link = self.connections.of_run(item)
-            if isinstance(link, Link):
-                link.tracker.watch(workflow_id, item.key)
-        self.connections.refresh_all()
+        follow_again(self.store, self.connections)
 
     async def _find_drift(self) -> None:
         for key in await self._workflows.find_drift():

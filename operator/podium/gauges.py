@@ -1,5 +1,6 @@
 """What Prometheus reads of a working operator, besides what is counted where it happens."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 
 from podium.adapters.budget import Traffic
@@ -42,6 +43,21 @@ def show(
         lambda: float(sum(not is_finished(item) for item in store.runs.values())),
     )
     _show_pools(metrics, pools)
+    metrics.table(
+        "devices",
+        "Devices by what their status says of the connection to them",
+        ("namespace", "model", "connectivity"),
+        lambda: _count_devices(store),
+    )
+
+
+def _count_devices(store: Store) -> list[tuple[tuple[str, ...], float]]:
+    counts = Counter(
+        (key.namespace, device.spec.model, str(device.status.get("connectivity", "Unknown")))
+        for key, device in store.devices.items()
+        if device.spec is not None
+    )
+    return [(labels, float(count)) for labels, count in counts.items()]
 
 
 def _show_pools(metrics: Metrics, pools: PoolReconciler) -> None:

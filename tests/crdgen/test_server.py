@@ -283,6 +283,8 @@ def test_a_status_comes_back_as_it_was(
             "taskTypes": ["resize"],
             "template": {"spec": {"containers": [{"name": "worker", "image": "worker:1"}]}},
         },
+        "DeviceModel": {"chip": "ESP32S3", "board": "devkit", "slotSize": "3264Ki"},
+        "Device": {"model": "k1-node", "address": {"host": "10.1.4.21"}},
     }[kind.kind]
     stored = objects.create_namespaced_custom_object(
         *where,

@@ -6,7 +6,7 @@ Nothing here waits, so a coroutine that uses only these runs to its end at once 
 import copy
 import itertools
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, TypeVar
@@ -139,6 +139,9 @@ class FakeCluster:
         if key not in self.objects:
             raise Gone(str(key))
         return copy.deepcopy(self.objects[key])
+
+    async def pages(self, kind: str, namespace: str | None = None) -> AsyncIterator[list[Json]]:
+        yield await self.list(kind, namespace)
 
     async def list(self, kind: str, namespace: str | None = None) -> list[Json]:
         """All of a kind."""

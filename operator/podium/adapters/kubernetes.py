@@ -81,9 +81,8 @@ class KubernetesCluster:
             )
             return found
 
-    async def list(self, kind: str, namespace: str | None = None) -> list[Json]:
-        """All objects of a kind, read in pages of 500."""
-        items: list[Json] = []
+    async def pages(self, kind: str, namespace: str | None = None) -> AsyncIterator[list[Json]]:
+        """All objects of a kind, page by page: ten thousand objects at once would be half a gigabyte."""
         token = ""
         while True:
             more = {"_continue": token} if token else {}
@@ -96,10 +95,14 @@ class KubernetesCluster:
                     page = await self._objects.list_namespaced_custom_object(
                         GROUP, VERSION, namespace, _PLURALS[kind], limit=_PAGE, **more
                     )
-            items += page["items"]
+            yield page["items"]
             token = page["metadata"].get("continue") or ""
             if not token:
-                return items
+                return
+
+    async def list(self, kind: str, namespace: str | None = None) -> list[Json]:
+        """All objects of a kind, read in pages of 500."""
+        return [item async for page in self.pages(kind, namespace) for item in page]
 
     async def create(self, body: Json) -> Json:
         """Create an object of one of our kinds. Raises Conflict if there is one of its name."""

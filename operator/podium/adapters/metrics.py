@@ -10,6 +10,7 @@ from podium.ports import Key
 
 _COUNTERS = {
     "conductor_data_losses": "Times that Conductor had another database than before",
+    "device_probes": "Times that a device was asked how it is",
     "duplicate_runs": "Duplicate runs that were found in Conductor and ended",
     "events_dropped": "Kubernetes Events left out because there were too many",
     "missed_events": "Changes that no watch event told of and the resync found",
@@ -26,7 +27,7 @@ _HISTOGRAMS = {
         (0.1, 0.5, 1, 5, 30, 120, 600, 3600),
     ),
 }
-_LABELS = {"runs_deleted": ("why",)}
+_LABELS = {"device_probes": ("outcome",), "runs_deleted": ("why",)}
 
 
 Rows = Callable[[], Iterable[tuple[tuple[str, ...], float]]]

@@ -9,6 +9,8 @@ from typing import Generic, TypeVar
 from pydantic import ValidationError
 
 from podium.api.v1alpha1.conductor_connection import CONDUCTOR_CONNECTION, ConductorConnectionSpec
+from podium.api.v1alpha1.device import DEVICE, DeviceSpec
+from podium.api.v1alpha1.device_model import DEVICE_MODEL, DeviceModelSpec
 from podium.api.v1alpha1.meta import GROUP, Model
 from podium.api.v1alpha1.schedule import BACKFILL, RUN_NOW, SCHEDULE_LABEL, SCHEDULED_AT
 from podium.api.v1alpha1.worker_pool import WORKER_POOL, WorkerPoolSpec
@@ -51,6 +53,8 @@ Workflow = Projection[WorkflowSpec]
 WorkflowRun = Projection[WorkflowRunSpec]
 WorkerPool = Projection[WorkerPoolSpec]
 ConductorConnection = Projection[ConductorConnectionSpec]
+Device = Projection[DeviceSpec]
+DeviceModel = Projection[DeviceModelSpec]
 
 
 def project_workflow(body: Json) -> Workflow:
@@ -71,6 +75,16 @@ def project_worker_pool(body: Json) -> WorkerPool:
 def project_connection(body: Json) -> ConductorConnection:
     """A ConductorConnection as the API server shows it → its projection."""
     return _project(body, CONDUCTOR_CONNECTION.kind, ConductorConnectionSpec)
+
+
+def project_device(body: Json) -> Device:
+    """A Device as the API server shows it → its projection."""
+    return _project(body, DEVICE.kind, DeviceSpec)
+
+
+def project_device_model(body: Json) -> DeviceModel:
+    """A DeviceModel as the API server shows it → its projection."""
+    return _project(body, DEVICE_MODEL.kind, DeviceModelSpec)
 
 
 def conditions_of(thing: "Projection[S]") -> list[Json]:

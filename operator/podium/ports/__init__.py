@@ -6,6 +6,7 @@ here knows HTTP, kopf or the Kubernetes client.
 
 from podium.ports.cluster import Clock, Cluster, Json, Key, Recorder
 from podium.ports.conductor import Access, Conductor, Credentials, Dial, DialedConductor, ServerFacts
+from podium.ports.devices import Devices
 from podium.ports.errors import (
     Conflict,
     Gone,
@@ -18,7 +19,10 @@ from podium.ports.errors import (
     RetryLater,
 )
 from podium.ports.views import (
+    DeviceAnswer,
+    DevicePage,
     Moved,
+    NoAnswer,
     Polled,
     RunSeen,
     RunState,
@@ -37,6 +41,9 @@ __all__ = [
     "Conductor",
     "Conflict",
     "Credentials",
+    "DeviceAnswer",
+    "DevicePage",
+    "Devices",
     "Dial",
     "DialedConductor",
     "Gone",
@@ -44,6 +51,7 @@ __all__ = [
     "Key",
     "LoginRefused",
     "Moved",
+    "NoAnswer",
     "NotSent",
     "Outage",
     "OutcomeUnknown",

@@ -1,6 +1,6 @@
 """Kubernetes, the time, and what people look at."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, Protocol
@@ -28,6 +28,10 @@ class Cluster(Protocol):
 
     async def get(self, key: Key) -> Json:
         """The object as it is now. Raises Gone."""
+        ...
+
+    def pages(self, kind: str, namespace: str | None = None) -> AsyncIterator[list[Json]]:
+        """All objects of a kind, page by page: ten thousand objects at once would be half a gigabyte."""
         ...
 
     async def list(self, kind: str, namespace: str | None = None) -> list[Json]:

@@ -132,3 +132,37 @@ class TaskAnswer:
     by: str
     reason: str = ""
     output: Json | None = None
+
+
+@dataclass(frozen=True)
+class DevicePage:
+    """Where a device says how it is."""
+
+    url: str
+    timeout: float
+    """Seconds."""
+
+
+@dataclass(frozen=True)
+class DeviceAnswer:
+    """What a device says of itself. Sizes in bytes; None: it does not say."""
+
+    build: str
+    mac: str | None = None
+    chip: str | None = None
+    free_heap: int | None = None
+    partition: str | None = None
+    ota_state: str | None = None
+    failed_checks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class NoAnswer:
+    """No usable answer.
+
+    `Nobody`: no connection. `TooSlow`: connected, and no answer in time. `HttpError`: another status than
+    200. `Unreadable`: no JSON, or without a build.
+    """
+
+    kind: Literal["Nobody", "TooSlow", "HttpError", "Unreadable"]
+    message: str

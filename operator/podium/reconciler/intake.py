@@ -4,10 +4,13 @@ import logging
 from collections.abc import Callable
 
 from podium.core.objects import (
+    Device,
     WorkflowRun,
     is_finished,
     is_ready,
     project_connection,
+    project_device,
+    project_device_model,
     project_worker_pool,
     project_workflow,
     project_workflow_run,
@@ -15,6 +18,7 @@ from podium.core.objects import (
 from podium.ports import Json, Key
 from podium.reconciler.echoes import Echoes
 from podium.reconciler.retention import GATHER, retention_key
+from podium.reconciler.roster import model_key
 from podium.reconciler.store import Store
 
 log = logging.getLogger(__name__)
@@ -35,19 +39,7 @@ class Intake:
         self._echoes.heard(key, body["metadata"]["resourceVersion"])
         match key.kind:
             case "Workflow":
-                before = self._store.workflows.get(key)
-                seen = project_workflow(body)
-                if self._store.put_workflow(seen):
-                    changed = before is None or before.generation != seen.generation
-                    if changed or seen.deleting_since is not None or not seen.status:
-                        self.wake(key)
-                        self._add(retention_key(key.namespace, key.name), GATHER)
-                    if before is None or before.status != seen.status or changed:
-                        self._wake_pending_runs(key)
-                    if changed:
-                        # Their limits and time-outs are those of the tasks that a pool runs.
-                        for pool in self._store.pools_of(key.namespace):
-                            self._add(pool.key, GATHER)
+                self._on_workflow(key, body)
             case "ConductorConnection":
                 if self._store.put_connection(project_connection(body)):
                     self._add(key, 0.0)
@@ -58,6 +50,10 @@ class Intake:
                     self._add(key, 0.0)
                     if known is None or known.spec != pool.spec or is_ready(known) != is_ready(pool):
                         self._wake_beside(key)
+            case "DeviceModel":
+                self._on_model(key, body)
+            case "Device":
+                self._on_device(key, body)
             case _:
                 run = project_workflow_run(body)
                 if self._store.put_run(run):
@@ -76,6 +72,14 @@ class Intake:
             case "WorkerPool":
                 self._store.remove_pool(key)
                 self._wake_beside(key)
+            case "DeviceModel":
+                self._store.remove_model(key)
+                self._wake_devices_of(key)
+            case "Device":
+                gone = self._store.devices.get(key)
+                self._store.remove_device(key)
+                if gone is not None:
+                    self._wake_around(gone)
             case _:
                 run = self._store.runs.get(key)
                 self._store.remove_run(key)
@@ -109,6 +113,50 @@ class Intake:
         self._add(Key("Workflow", run.key.namespace, run.spec.workflow), 1.0)
         if is_finished(run):
             self._add(retention_key(run.key.namespace, run.spec.workflow), GATHER)
+
+    def _on_workflow(self, key: Key, body: Json) -> None:
+        before = self._store.workflows.get(key)
+        seen = project_workflow(body)
+        if self._store.put_workflow(seen):
+            changed = before is None or before.generation != seen.generation
+            if changed or seen.deleting_since is not None or not seen.status:
+                self.wake(key)
+                self._add(retention_key(key.namespace, key.name), GATHER)
+            if before is None or before.status != seen.status or changed:
+                self._wake_pending_runs(key)
+            if changed:
+                # Their limits and time-outs are those of the tasks that a pool runs.
+                for pool in self._store.pools_of(key.namespace):
+                    self._add(pool.key, GATHER)
+
+    def _on_model(self, key: Key, body: Json) -> None:
+        before = self._store.models.get(key)
+        model = project_device_model(body)
+        if self._store.put_model(model):
+            self._add(key, 0.0)
+            if before is None or before.spec != model.spec or before.deleting_since != model.deleting_since:
+                self._wake_devices_of(key)
+
+    def _on_device(self, key: Key, body: Json) -> None:
+        before = self._store.devices.get(key)
+        device = project_device(body)
+        if self._store.put_device(device):
+            self._add(key, 0.0)
+            if before is None or before.spec != device.spec or before.deleting_since != device.deleting_since:
+                for one in (before, device):
+                    if one is not None:
+                        self._wake_around(one)
+
+    def _wake_devices_of(self, model: Key) -> None:
+        for key in self._store.roster.of_model(model):
+            self._add(key, 0.0)
+
+    def _wake_around(self, device: Device) -> None:
+        """Those that claim the same board or place, and its model, which counts them."""
+        for _, rival in self._store.roster.rivals(device):
+            self._add(rival.key, 0.0)
+        if (model := model_key(device)) is not None and model in self._store.models:
+            self._add(model, GATHER)
 
     def _wake_beside(self, key: Key) -> None:
         """A pool came, went or changed: who else serves its task types, and who needs them."""

@@ -2,20 +2,25 @@
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
+from podium.api.v1alpha1.meta import Model
 from podium.core.objects import (
     Projection,
     is_finished,
     is_ready,
     project_connection,
+    project_device,
+    project_device_model,
     project_worker_pool,
     project_workflow,
     project_workflow_run,
 )
 from podium.ports import Cluster, Json, Key
+from podium.reconciler.connections import Connections, Link
 from podium.reconciler.store import Store
 
+M = TypeVar("M", bound=Model)
 log = logging.getLogger(__name__)
 
 Wake = Callable[[Key], None]
@@ -40,16 +45,18 @@ async def resync(
         missed()
         wake(key)
 
-    connections = [
-        project_connection(body) for body in await _list(cluster, "ConductorConnection", namespaces)
-    ]
-    pools = [project_worker_pool(body) for body in await _list(cluster, "WorkerPool", namespaces)]
-    workflows = [project_workflow(body) for body in await _list(cluster, "Workflow", namespaces)]
-    runs = [project_workflow_run(body) for body in await _list(cluster, "WorkflowRun", namespaces)]
+    connections = await _list(cluster, "ConductorConnection", namespaces, project_connection)
+    pools = await _list(cluster, "WorkerPool", namespaces, project_worker_pool)
+    workflows = await _list(cluster, "Workflow", namespaces, project_workflow)
+    runs = await _list(cluster, "WorkflowRun", namespaces, project_workflow_run)
+    models = await _list(cluster, "DeviceModel", namespaces, project_device_model)
+    devices = await _list(cluster, "Device", namespaces, project_device)
     _take_in(connections, store.put_connection, store.connections, store.remove_connection, heal)
     _take_in(pools, store.put_pool, store.pools, store.remove_pool, heal)
     _take_in(workflows, store.put_workflow, store.workflows, store.remove_workflow, heal)
     _take_in(runs, store.put_run, store.runs, store.remove_run, heal)
+    _take_in(models, store.put_model, store.models, store.remove_model, heal)
+    _take_in(devices, store.put_device, store.devices, store.remove_device, heal)
     for connection in connections:
         wake(connection.key)
     for pool in pools:
@@ -57,6 +64,12 @@ async def resync(
     for workflow in workflows:
         if first or not is_ready(workflow) or workflow.deleting_since is not None:
             wake(workflow.key)
+    for model in models:
+        if first or not is_ready(model):
+            wake(model.key)
+    for device in devices:
+        if first or not is_ready(device):
+            wake(device.key)
     for run in runs:
         if first or not is_finished(run) or run.deleting_since is not None:
             wake(run.key)
@@ -79,7 +92,25 @@ def _take_in(
         heal(key)
 
 
-async def _list(cluster: Cluster, kind: str, namespaces: tuple[str, ...]) -> list[Json]:
-    if not namespaces:
-        return await cluster.list(kind)
-    return [body for namespace in namespaces for body in await cluster.list(kind, namespace)]
+def follow_again(store: Store, connections: Connections) -> None:
+    """Have every run followed that is not over: also those that the list brought."""
+    for run in store.runs.values():
+        workflow_id = (run.status.get("conductor") or {}).get("workflowId")
+        if not workflow_id or is_finished(run):
+            continue
+        link = connections.of_run(run)
+        if isinstance(link, Link):
+            link.tracker.watch(workflow_id, run.key)
+    connections.refresh_all()
+
+
+async def _list(
+    cluster: Cluster, kind: str, namespaces: tuple[str, ...], project: Callable[[Json], Projection[M]]
+) -> list[Projection[M]]:
+    """A page is let go of once it is projected: the objects themselves are ten times as large."""
+    return [
+        project(body)
+        for namespace in namespaces or (None,)
+        async for page in cluster.pages(kind, namespace)
+        for body in page
+    ]

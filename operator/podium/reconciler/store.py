@@ -6,6 +6,8 @@ from typing import TypeVar
 from podium.api.v1alpha1.meta import Model
 from podium.core.objects import (
     ConductorConnection,
+    Device,
+    DeviceModel,
     Projection,
     WorkerPool,
     Workflow,
@@ -14,6 +16,7 @@ from podium.core.objects import (
 )
 from podium.core.workflow import RunTally
 from podium.ports import Key
+from podium.reconciler.roster import Roster
 
 P = TypeVar("P", bound=Model)
 
@@ -26,6 +29,9 @@ class Store:
         self.runs: dict[Key, WorkflowRun] = {}
         self.connections: dict[Key, ConductorConnection] = {}
         self.pools: dict[Key, WorkerPool] = {}
+        self.models: dict[Key, DeviceModel] = {}
+        self.devices: dict[Key, Device] = {}
+        self.roster = Roster(self.devices, self.models)
         self._runs_of: defaultdict[tuple[str, str], set[Key]] = defaultdict(set)
 
     def put_workflow(self, workflow: Workflow) -> bool:
@@ -39,6 +45,18 @@ class Store:
     def put_pool(self, pool: WorkerPool) -> bool:
         """Whether it was news."""
         return _put(self.pools, pool)
+
+    def put_model(self, model: DeviceModel) -> bool:
+        """Whether it was news."""
+        return _put(self.models, model)
+
+    def put_device(self, device: Device) -> bool:
+        """Whether it was news."""
+        before = self.devices.get(device.key)
+        if not _put(self.devices, device):
+            return False
+        self.roster.replace(before, device)
+        return True
 
     def put_run(self, run: WorkflowRun) -> bool:
         """Whether it was news."""
@@ -62,6 +80,14 @@ class Store:
     def remove_pool(self, key: Key) -> None:
         """It is gone from the cluster."""
         self.pools.pop(key, None)
+
+    def remove_model(self, key: Key) -> None:
+        """It is gone from the cluster."""
+        self.models.pop(key, None)
+
+    def remove_device(self, key: Key) -> None:
+        """It is gone from the cluster."""
+        self.roster.replace(self.devices.pop(key, None), None)
 
     def remove_run(self, key: Key) -> None:
         """It is gone from the cluster."""

@@ -1,0 +1,1 @@
+"""Devices: what they answer, what is made of it over time, and what their status says."""
