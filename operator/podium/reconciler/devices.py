@@ -17,7 +17,10 @@ from podium.reconciler.store import Store
 
 # A new device is asked before anything is said of it: one write instead of two.
 _FIRST_LOOK = timedelta(seconds=5)
-_LOOK_AT_SECRETS = 20.0
+# What is applied together comes in any order.
+_BELATED = timedelta(seconds=2)
+_COMES = frozenset({"ModelNotFound", "SecretNotFound"})
+_LOOK_AT_SECRETS = 10.0
 # Seconds. A number of devices that grows is written so often.
 _COUNT_INTERVAL = timedelta(seconds=5)
 
@@ -119,17 +122,21 @@ class DeviceReconciler:
     def _rest(self, device: Device, report: Report, now: datetime) -> timedelta:
         """How long the write has to wait."""
         met = self._met.setdefault(device.key, now)
-        accepted = any(word.type == "Ready" and word.status == "True" for word in report.words)
-        if not device.status and accepted and not self._probes.looked(device) and now - met < _FIRST_LOOK:
-            return met + _FIRST_LOOK - now  # it is woken by its first look
+        if not device.status:
+            reason = next(word.reason for word in report.words if word.type == "Ready")
+            wait = _BELATED if reason in _COMES else timedelta()
+            if reason == "Accepted" and not self._probes.looked(device):
+                wait = _FIRST_LOOK  # it is woken by its first look
+            if now - met < wait:
+                return met + wait - now
         if report.urgent:
             return timedelta()
         return self._allowances.setdefault(device.key, Allowance.full(now)).wait(now)
 
     async def _write(self, device: Device, report: Report, now: datetime) -> float | None:
         assert report.status is not None
-        known = self._allowances.get(device.key) or Allowance.full(now)
-        self._allowances[device.key] = known.spend(now)
+        if not report.urgent:
+            self._allowances[device.key] = self._allowances[device.key].spend(now)
         body = await _apply(self._cluster, device, report.status)
         if body is None:
             return None

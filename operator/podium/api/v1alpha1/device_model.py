@@ -49,16 +49,20 @@ class HealthFields(Model):
 class Health(Model):
     """How a device is asked how it is."""
 
+    # The server checks the default of the whole, which is {}, before it fills in those of the fields.
     rules = (
         Rule(
-            "duration(self.timeout) < duration(self.interval)",
+            "!has(self.timeout) || !has(self.interval) || duration(self.timeout) < duration(self.interval)",
             "timeout must be shorter than interval: a look ends before the next one begins",
         ),
         Rule(
+            "!has(self.offlineAfter) || !has(self.interval) || "
             "duration(self.offlineAfter) >= duration(self.interval)",
             "offlineAfter must not be shorter than interval: one lost answer is no outage",
         ),
-        Rule("duration(self.interval) >= duration('1s')", "interval must be 1s at least"),
+        Rule(
+            "!has(self.interval) || duration(self.interval) >= duration('1s')", "interval must be 1s at least"
+        ),
     )
 
     path: str = Field(

@@ -1,6 +1,7 @@
 """How often the status of a device may be written: a fleet must not drown the API server.
 
-A device may have three writes at once, and then one in ten minutes: what flaps is written late.
+A device may have three writes at once, and then one in ten minutes: what flaps is written late. What
+answers to a person's own change is no part of that.
 """
 
 from dataclasses import dataclass
@@ -30,5 +31,5 @@ class Allowance:
         return max(timedelta(), (1 - self._now(now)) * EVERY)
 
     def spend(self, now: datetime) -> "Allowance":
-        """After a write. One that could not wait may leave a debt of one, not more."""
-        return Allowance(max(-1.0, self._now(now) - 1), now)
+        """After a write."""
+        return Allowance(max(0.0, self._now(now) - 1), now)

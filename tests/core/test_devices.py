@@ -1,0 +1,165 @@
+"""What is made of a device's answers: laws over any answers in any order."""
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from podium.api.v1alpha1.device_model import Health, HealthFields
+from podium.core.devices.allowance import EVERY, MOST, Allowance
+from podium.core.devices.answers import parse_answer
+from podium.core.devices.watch import Expected, Watch, expect, note, parse_size
+from podium.ports import DeviceAnswer, NoAnswer
+from podium_workers.services.device_api import NoHealth, parse_health
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+MAC = "aa:bb:cc:00:04:21"
+EXPECTED = expect(MAC, "ESP32-S3", Health(min_free_heap="50Ki"))
+GOOD = DeviceAnswer("9f1c2ab", MAC, "ESP32S3", free_heap=180_000)
+LOW = replace(GOOD, free_heap=41 * 1024)
+STRANGER = replace(GOOD, mac="02:00:00:00:00:99", build="theirs")
+SILENCE = NoAnswer("Nobody", "http://10.1.4.21/api/health: no connection within 3 s")
+REFUSED = NoAnswer("HttpError", "http://10.1.4.21/api/health answered with status 500")
+GARBAGE = NoAnswer("Unreadable", "no JSON")
+ANSWERS = st.sampled_from([GOOD, LOW, STRANGER, SILENCE, REFUSED, GARBAGE])
+
+
+def watched(*answers: DeviceAnswer | NoAnswer, every: float = 30, expected: Expected = EXPECTED) -> Watch:
+    watch = Watch(NOW)
+    for number, answer in enumerate(answers):
+        watch = note(watch, answer, expected, NOW + timedelta(seconds=every * number))
+    return watch
+
+
+def test_the_first_answer_says_it_all() -> None:
+    verdict = watched(GOOD).verdict
+    assert (verdict.connectivity, verdict.healthy, verdict.build) == ("Online", "True", "9f1c2ab")
+
+
+@pytest.mark.parametrize(
+    ("answers", "connectivity", "online", "healthy"),
+    [
+        ([GOOD, SILENCE], "Online", "Answering", "Healthy"),
+        ([GOOD, SILENCE, SILENCE], "Online", "Answering", "Healthy"),
+        ([GOOD, SILENCE, SILENCE, SILENCE], "Offline", "NoAnswer", "NotSeen"),
+        ([SILENCE], "Unknown", "NotAsked", "NotSeen"),
+        ([SILENCE] * 4, "Offline", "NoAnswer", "NotSeen"),
+        ([GOOD, STRANGER], "Online", "Answering", "Healthy"),
+        ([GOOD, STRANGER, STRANGER], "Offline", "AnotherDevice", "NotSeen"),
+        ([GOOD, STRANGER, GOOD, STRANGER], "Online", "Answering", "Healthy"),
+        ([GOOD, REFUSED, REFUSED], "Online", "Answering", "Healthy"),
+        ([GOOD, REFUSED, REFUSED, REFUSED], "Unknown", "HealthRefused", "NotSeen"),
+        ([GOOD, GARBAGE, GARBAGE, GARBAGE], "Unknown", "AnswerUnreadable", "NotSeen"),
+        ([LOW], "Online", "Answering", "LowHeap"),
+        ([GOOD, LOW, LOW], "Online", "Answering", "Healthy"),
+        ([GOOD, LOW, LOW, LOW], "Online", "Answering", "LowHeap"),
+        ([GOOD, LOW, LOW, LOW, GOOD, GOOD], "Online", "Answering", "LowHeap"),
+        ([GOOD, LOW, LOW, LOW, GOOD, GOOD, GOOD], "Online", "Answering", "Healthy"),
+        ([GOOD, *[SILENCE] * 4, GOOD], "Online", "Answering", "Healthy"),
+    ],
+)
+def test_one_lost_answer_is_no_outage_and_one_bad_value_no_illness(
+    answers: list[Any], connectivity: str, online: str, healthy: str
+) -> None:
+    verdict = watched(*answers).verdict
+    assert (verdict.connectivity, verdict.online_reason, verdict.healthy_reason) == (
+        connectivity,
+        online,
+        healthy,
+    )
+
+
+@given(st.lists(ANSWERS, max_size=30))
+def test_the_word_of_a_stranger_is_never_taken(answers: list[Any]) -> None:
+    assert watched(*answers).verdict.build in ("", GOOD.build)
+
+
+@given(st.lists(ANSWERS, max_size=30), st.sampled_from([SILENCE, REFUSED, GARBAGE, STRANGER, LOW, GOOD]))
+def test_what_stays_the_same_settles(answers: list[Any], last: Any) -> None:
+    # The same answer again and again: after a few looks nothing is left to write.
+    some = watched(*answers, *[last] * 8)
+    assert watched(*answers, *[last] * 9).verdict == some.verdict
+
+
+@given(st.integers(30, 49), st.lists(st.integers(1, 49), max_size=20))
+def test_a_number_that_moves_is_not_written_anew(first: int, others: list[int]) -> None:
+    lows = [replace(GOOD, free_heap=kib * 1024) for kib in (first, *others)]
+    assert watched(*lows).verdict == watched(lows[0]).verdict
+
+
+@given(st.lists(st.floats(0, 3600), max_size=60))
+def test_no_device_is_written_more_often_than_allowed(pauses: list[float]) -> None:
+    now, allowance, written = NOW, Allowance.full(NOW), []
+    for pause in pauses:
+        now += timedelta(seconds=pause)
+        if not allowance.wait(now):
+            allowance = allowance.spend(now)
+            written.append(now)
+    for index, begin in enumerate(written):
+        for count, end in enumerate(written[index:], start=1):
+            assert count <= MOST + (end - begin) / EVERY + 1e-6
+
+
+@given(st.integers(0, 5))
+def test_a_wait_is_long_enough(spent: int) -> None:
+    allowance = Allowance.full(NOW)
+    for _ in range(spent):
+        allowance = allowance.spend(NOW)
+    later = NOW + allowance.wait(NOW)
+    assert allowance.wait(later) <= timedelta(microseconds=1)
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_an_answer_or_none(body: bytes) -> None:
+    assert isinstance(parse_answer(body, HealthFields()), DeviceAnswer | NoAnswer)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=4),
+    max_leaves=8,
+)
+PAGES = st.fixed_dictionaries(
+    {},
+    optional={
+        "build": st.text(max_size=20) | JSON,
+        "mac": st.sampled_from(["AA-BB-CC-00-04-21", MAC]) | JSON,
+        "chip": st.text(max_size=8) | JSON,
+        "heap_free": st.integers() | JSON,
+        "partition": JSON,
+        "ota_state": JSON,
+        "checks": st.lists(st.fixed_dictionaries({"name": st.text(max_size=5), "ok": st.booleans()})) | JSON,
+    },
+)
+
+
+@given(PAGES)
+def test_the_operator_and_the_workers_read_the_same(page: Any) -> None:
+    body = json.dumps(page).encode()
+    ours, theirs = parse_answer(body, HealthFields()), parse_health(body, {})
+    if isinstance(theirs, NoHealth):
+        assert isinstance(ours, NoAnswer)
+        assert ours.kind == theirs.kind
+        return
+    assert isinstance(ours, DeviceAnswer)
+
+    def clean(text: str | None) -> str | None:
+        return text.encode("utf-8", "replace").decode()[:64] if text is not None else None
+
+    assert ours.build == clean(theirs.build)
+    assert ours.mac == (clean(theirs.mac) or None)
+    assert ours.chip == clean(theirs.chip)
+    assert ours.free_heap == theirs.free_heap
+    assert ours.partition == clean(theirs.partition)
+    assert ours.ota_state == clean(theirs.ota_state)
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [("912384", 912384), ("50Ki", 51200), ("3M", 3_000_000), ("2Mi", 2**21)]
+)
+def test_sizes(text: str, size: int) -> None:
+    assert parse_size(text) == size
