@@ -30,7 +30,8 @@ def test_the_page_has_every_reason_once_in_alphabetical_order() -> None:
 def test_a_reason_says_which_condition_shows_it_and_what_to_do(reason: str) -> None:
     where, _, rest = sections()[reason].strip().partition("\n\n")
     assert re.match(
-        r"(Workflow|WorkflowRun|WorkerPool|ConductorConnection|Device|DeviceModel)(, \w+)*: \w+=(True|False|Unknown)",
+        r"(Workflow|WorkflowRun|WorkerPool|ConductorConnection|Device|DeviceModel)(, \w+)*"
+        r": \w+=(True|False|Unknown)",
         where,
     )
     assert "\n\n**Remedy.** " in rest
