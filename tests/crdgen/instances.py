@@ -14,6 +14,7 @@ from pydantic import WithJsonSchema
 from pydantic.fields import FieldInfo
 
 from podium.api.v1alpha1.conductor_connection import Auth
+from podium.api.v1alpha1.device_model import Health
 from podium.api.v1alpha1.meta import DURATION_PATTERN, NAME_PATTERN, ListMap, Model, OpenModel
 from podium.api.v1alpha1.schedule import Backfill
 from podium.api.v1alpha1.worker_pool import Scaling, WorkerPoolSpec
@@ -21,6 +22,11 @@ from podium.api.v1alpha1.workflow import TaskDefaults, WorkflowSpec
 from podium.api.v1alpha1.workflow_run import Action, InputFrom
 
 _TEXT = st.characters(codec="utf-8")
+_RHYTHMS = (
+    {"interval": "1s", "timeout": "0.5s", "offlineAfter": "1.00s"},
+    {"interval": "30s", "timeout": "3s", "offlineAfter": "1h30m"},
+    {"interval": "999h", "timeout": "1ms", "offlineAfter": "999h"},
+)
 _LONGEST = 6  # entries in a list or map, whatever more is allowed: it is shapes that we are after
 _ONE_OF = {InputFrom: ("secretKeyRef", "configMapKeyRef"), Auth: ("secret", "headersSecret")}
 _FORMS = ("flow", "graph", "state_machine", "definition")
@@ -58,6 +64,9 @@ def _wire(model: type[Model]) -> st.SearchStrategy[dict[str, Any]]:
         fields = st.tuples(fields, _extras).map(lambda pair: pair[1] | pair[0])
     if model is Scaling:
         return fields.filter(_in_order)
+    if model is Health:
+        # By chance the three fit each other far too seldom.
+        return st.tuples(fields, st.sampled_from(_RHYTHMS)).map(lambda pair: pair[0] | pair[1])
     if model is WorkerPoolSpec:
         # With both, a second apply may change what the rule holds on to.
         fields = fields.filter(lambda value: "scaling" not in value or "replicas" not in value)
