@@ -6,16 +6,14 @@ Kubernetes is real. Conductor is a stand-in (tests/support/stand_in.py): here on
 import asyncio
 import json
 import os
-import subprocess
 import time
-from pathlib import Path
 
-import aiohttp
 import pytest
 
 from podium.ports import Json
 from support.bed import Bed, workflow, workflow_run
 from support.eventually import eventually
+from support.operator_process import cpu_seconds, create, metric, resident, works
 from support.stand_in import StandIn
 
 pytestmark = [pytest.mark.bench, pytest.mark.timeout(3600)]
@@ -23,43 +21,7 @@ pytestmark = [pytest.mark.bench, pytest.mark.timeout(3600)]
 RUNS = int(os.environ.get("PODIUM_BENCH_VOLUME", "10000"))
 ACTIVE = RUNS // 10
 WORKFLOWS = RUNS // 20
-AT_ONCE = 24
 REST_SECONDS = 60.0
-
-
-async def metric(bed: Bed, name: str) -> float:
-    """One unlabelled metric of the operator process."""
-    address, _ = bed._notices
-    async with aiohttp.ClientSession() as session, session.get(f"http://{address}/metrics") as answer:
-        text = await answer.text()
-    return next(float(line.split()[1]) for line in text.splitlines() if line.startswith(f"{name} "))
-
-
-async def works(bed: Bed) -> bool:
-    address, _ = bed._notices
-    try:
-        async with aiohttp.ClientSession() as session, session.get(f"http://{address}/readyz") as answer:
-            return answer.status == 200
-    except aiohttp.ClientError:
-        return False
-
-
-def resident(process: "subprocess.Popen[bytes]") -> dict[str, float]:
-    """Resident memory now and at its highest, in MiB."""
-    lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
-    found = {line.split(":")[0]: int(line.split()[1]) / 1024 for line in lines if line.startswith("Vm")}
-    return {"now": round(found["VmRSS"], 1), "peak": round(found["VmHWM"], 1)}
-
-
-async def create(bed: Bed, bodies: list[Json]) -> None:
-    turns = asyncio.Semaphore(AT_ONCE)
-
-    async def one(body: Json) -> None:
-        async with turns:
-            metadata = {**body["metadata"], "namespace": bed.namespace}
-            await bed.cluster.create({**body, "metadata": metadata})
-
-    await asyncio.gather(*(one(body) for body in bodies))
 
 
 async def count(bed: Bed, *phases: str) -> int:
@@ -104,9 +66,9 @@ async def test_volume(bed: Bed) -> None:
             restart_requests = conductor.requests.total() - asked
             await asyncio.sleep(10.0)
             before, written = conductor.requests.copy(), await metric(bed, "podium_status_writes")
-            cpu = _cpu_seconds(process)
+            cpu = cpu_seconds(process)
             await asyncio.sleep(REST_SECONDS)
-            cpu = _cpu_seconds(process) - cpu
+            cpu = cpu_seconds(process) - cpu
             asked_at_rest = conductor.requests - before
             figures = {
                 "runs": RUNS,
@@ -149,8 +111,3 @@ async def _length(conductor: StandIn) -> int:
 def resident_words(figures: Json) -> str:
     memory = figures["resident_mib_at_rest"]
     return f"{memory['now']} MiB resident, {memory['peak']} at most"
-
-
-def _cpu_seconds(process: "subprocess.Popen[bytes]") -> float:
-    fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
