@@ -7,6 +7,7 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
+import podium_workers.audio  # noqa: F401 - registers the tasks
 from podium.cli.lint import lint
 from podium_workers import registry
 from support.firmware import SAMPLE
