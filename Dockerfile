@@ -45,7 +45,7 @@ ENTRYPOINT ["podium", "operator"]
 FROM ${BASE_IMAGE} AS firmware-dependencies
 WORKDIR /build
 COPY pyproject.toml .
-RUN python3 -c "import tomllib; extras = tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']; print(*(pin for extra in ('firmware', 's3', 'audio') for pin in extras[extra]), sep='\n')" > pinned \
+RUN python3 -c "import tomllib; extras = tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']; print(*(pin for extra in ('firmware', 's3', 'audio', 'patterns') for pin in extras[extra]), sep='\n')" > pinned \
  && python3 -m pip install --no-cache-dir --disable-pip-version-check --root-user-action=ignore --target=/dependencies -r pinned
 
 FROM runtime AS firmware-worker

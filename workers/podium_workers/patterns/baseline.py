@@ -49,9 +49,8 @@ async def compare_pattern(
     found = compare(measured, known, allowedRegression)
     reasons = [item.message for item in found if not item.passed]
     if health.get("healthy") is not True:
-        reasons.insert(
-            0, f"the device is not healthy with it ({health.get('reason')}): {health.get('message')}"
-        )
+        why = f"({health.get('reason')}): {health.get('message')}"
+        reasons.insert(0, f"the device is not healthy with it {why}")
     if damage:
         reasons.insert(0, damage)
     made = known is None and not reasons

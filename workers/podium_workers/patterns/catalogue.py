@@ -116,11 +116,13 @@ def _colours(pattern: AnyPattern) -> Callable[[int, int], _Rgb]:
             )
         case Breathe():
             colour = _parse(pattern.colour)
-            return lambda frame, _led: _dimmed(
-                colour,
-                pattern.lowest
-                + (1 - pattern.lowest) * (1 - math.cos(2 * math.pi * frame / pattern.frames)) / 2,
-            )
+
+            def breathe(frame: int, _led: int) -> _Rgb:
+                # Out is the same as in, to the last bit.
+                phase = 2 * math.pi * min(frame, pattern.frames - frame) / pattern.frames
+                return _dimmed(colour, pattern.lowest + (1 - pattern.lowest) * (1 - math.cos(phase)) / 2)
+
+            return breathe
         case Twinkle():
             colour = _parse(pattern.colour)
             chance = random.Random(pattern.seed)

@@ -24,7 +24,7 @@ _SOURCE = """\
    The frames have SHA-256 {checksum}. Whatever is changed here is lost. */
 #include "{header}"
 
-_Static_assert(LEDS == {leds}, "this pattern is for {leds} LEDs, and the firmware is built for another number");
+_Static_assert(LEDS == {leds}, "the pattern is for {leds} LEDs, the firmware is built for another number");
 
 static const uint8_t frames[{frames}][{leds}][3] = {{
 {table}
@@ -81,9 +81,7 @@ async def generate_pattern(
     overlay = [OverlayFile(path=file, sha256=stored)]
     build = name_build(found.id, overlay)
     checksum = hashlib.sha256(colours).hexdigest()
-    context.log(
-        f"{pattern.kind}: {pattern.frames} frames of {pattern.leds} LEDs, {checksum[:12]}; build {build[:12]}"
-    )
+    context.log(f"{pattern.kind}, {pattern.frames} frames of {pattern.leds} LEDs: build {build[:12]}")
     return {
         "commit": found.id,
         "build": build,
@@ -113,6 +111,6 @@ def _check_project(header: Any, file: str) -> None:
     text = header.read_text(errors="replace") if header.is_file() else ""
     if "struct pattern_description" not in text:
         raise Reject(
-            f"file: there is no {_HEADER} with a `struct pattern_description` beside {file} in this commit: a "
-            "firmware that takes patterns has one (docs/patterns.md)"
+            f"file: there is no {_HEADER} with a `struct pattern_description` beside {file} in this commit: "
+            "a firmware that takes patterns has one (docs/patterns.md)"
         )

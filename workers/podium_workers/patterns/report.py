@@ -112,16 +112,15 @@ def draw(document: dict[str, Any]) -> str:
     compared = document["comparisons"] or []
     with rc_context({"svg.hashsalt": "podium", "svg.fonttype": "none"}):
         figure = Figure(figsize=(9, 3), layout="constrained")
-        axes = figure.subplots(1, 1 + len(compared), width_ratios=[3, *(1 for _ in compared)], squeeze=False)[
-            0
-        ]
+        widths = [3, *(1 for _ in compared)]
+        axes = figure.subplots(1, len(widths), width_ratios=widths, squeeze=False)[0]
         _draw_frames(axes[0], document["pattern"]["parameters"])
         for place, item in zip(axes[1:], compared, strict=True):
             _draw_number(place, item)
         file = io.StringIO()
         figure.savefig(file, format="svg", metadata={"Date": None})
-    # Without the XML declaration, which has no place within a page.
-    return file.getvalue().partition("<svg")[1] + file.getvalue().partition("<svg")[2]
+    # The XML declaration has no place within a page.
+    return file.getvalue()[file.getvalue().index("<svg") :]
 
 
 def _draw_frames(place: Any, parameters: dict[str, Any]) -> None:
@@ -137,13 +136,10 @@ def _draw_frames(place: Any, parameters: dict[str, Any]) -> None:
 
 
 def _draw_number(place: Any, item: dict[str, Any]) -> None:
+    colours = {"baseline": "#9aa7b2", "now": "#2a9d4e" if item["passed"] else "#c0392b"}
     bars = {"baseline": item["baseline"], "now": item["observed"]}
-    known = {name: value for name, value in bars.items() if value is not None}
-    place.bar(
-        list(known),
-        list(known.values()),
-        color=["#9aa7b2", "#2a9d4e" if item["passed"] else "#c0392b"][-len(known) :],
-    )
+    known = [name for name, value in bars.items() if value is not None]
+    place.bar(known, [bars[name] for name in known], color=[colours[name] for name in known])
     if item["baseline"] is not None:
         share = item["allowed_percent"] / 100 * (1 if item["name"] == "frameMicros" else -1)
         place.axhline(item["baseline"] * (1 + share), color="black", linestyle="--", linewidth=1)

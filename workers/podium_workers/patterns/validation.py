@@ -81,6 +81,7 @@ async def validate_pattern(
     # What a device runs well is something that it can be brought back to.
     metadata = {
         "environment": builds[0].environment,
+        "kind": "pattern",
         "commit": build,
         "baseCommit": commit,
         "repository": repository,
@@ -115,9 +116,7 @@ def find_complaint(answers: Sequence[Answer], build: str, pattern: PatternRef) -
         if answer.pattern is None or answer.pattern_checksum is None:
             return "NoPattern", "the device's health page tells of no pattern"
         if (answer.pattern, answer.pattern_checksum) != (pattern.name, pattern.checksum):
-            return (
-                "OtherPattern",
-                f"the device shows {answer.pattern} {answer.pattern_checksum[:12]}, not {pattern.name} "
-                f"{pattern.checksum[:12]}",
-            )
+            shown = f"{answer.pattern} {answer.pattern_checksum[:12]}"
+            wanted = f"{pattern.name} {pattern.checksum[:12]}"
+            return "OtherPattern", f"the device shows {shown}, not {wanted}"
     return None

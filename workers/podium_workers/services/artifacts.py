@@ -304,7 +304,7 @@ class ArtifactStore:
         going: list[str] = []
         for record in records:
             sha256 = str(record["sha256"])
-            family = tuple(str(record.get(name)) for name in ("repository", "path", "environment"))
+            family = tuple(str(record.get(name)) for name in ("repository", "path", "environment", "kind"))
             counts[family] += 1
             young = ages.get(f"artifacts/{sha256}.json", self._now()) > oldest
             if not (sha256 in kept or counts[family] <= newest or young):
