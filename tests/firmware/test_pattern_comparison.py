@@ -140,7 +140,7 @@ async def test_a_damaged_baseline_fails_until_it_is_made_anew(
     found = await compared(later)
     assert (found["verdict"], found["baselineMade"]) == ("fail", False)
     assert re.match(
-        r"the baseline .* cannot be used \(.*\): run it again with `newBaseline: true`", found["reason"]
+        r"the baseline cannot be used, run it again with `newBaseline: true` \(.*: .+\)", found["reason"]
     )
     assert (await compared(later, newBaseline=True))["baselineMade"]
     assert (await compared(another_run("run-3")))["verdict"] == "pass"

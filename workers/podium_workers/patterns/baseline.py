@@ -94,7 +94,7 @@ def _read(store: ArtifactStore, key: str) -> tuple[Baseline | None, str]:
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         why = f"{first['loc'][0]}: {first['msg'].lower()}"
-    return None, f"the baseline {key[:12]}… cannot be used ({why}): run it again with `newBaseline: true`"
+    return None, f"the baseline cannot be used, run it again with `newBaseline: true` ({key[:12]}…: {why})"
 
 
 def _plain(item: Compared) -> dict[str, Any]:
