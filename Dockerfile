@@ -1,5 +1,6 @@
 # Images from one file: `operator` (podium) and `worker` (podium-worker), which `make images` builds, and
-# `firmware-worker`, a worker that builds firmware: docker build --target firmware-worker .
+# `firmware-worker`, a worker that builds firmware, or does other tasks of manifests/firmware as WORKER_FUNCTIONS says:
+# docker build --target firmware-worker .
 #
 # The base needs Python 3.11 or newer with pip. It may be any other: --build-arg BASE_IMAGE=debian-python:1
 ARG BASE_IMAGE=python:3.12-slim
@@ -44,7 +45,7 @@ ENTRYPOINT ["podium", "operator"]
 FROM ${BASE_IMAGE} AS firmware-dependencies
 WORKDIR /build
 COPY pyproject.toml .
-RUN python3 -c "import tomllib; extras = tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']; print(*extras['firmware'], *extras['s3'], sep='\n')" > pinned \
+RUN python3 -c "import tomllib; extras = tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']; print(*(pin for extra in ('firmware', 's3', 'audio', 'patterns') for pin in extras[extra]), sep='\n')" > pinned \
  && python3 -m pip install --no-cache-dir --disable-pip-version-check --root-user-action=ignore --target=/dependencies -r pinned
 
 FROM runtime AS firmware-worker

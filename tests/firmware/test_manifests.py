@@ -7,6 +7,8 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
+import podium_workers.audio
+import podium_workers.patterns  # noqa: F401
 from podium.cli.lint import lint
 from podium_workers import registry
 from support.firmware import SAMPLE

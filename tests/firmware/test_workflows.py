@@ -1,10 +1,6 @@
 """The firmware workflows, as they ship, on the real servers: real git, real compiler, real worker process."""
 
-import asyncio
 import json
-import os
-import signal
-import sys
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -22,8 +18,11 @@ from support.eventually import eventually
 from support.firmware import SAMPLE, Repository
 from support.fleets import OLD, PASSWORD, build_fleet, open_bench
 from support.webhook import Webhook
+from support.workshop import ended, open_workshop, tasks
 
-MANIFESTS = sorted(SAMPLE.parent.glob("*.yaml"))
+MANIFESTS = sorted(
+    path for name in ("firmware-*.yaml", "device-update.yaml") for path in SAMPLE.parent.glob(name)
+)
 OTA = {"otaPassword": PASSWORD, "probeInterval": "200ms"}
 LOW_HEAP = (
     '\nconst char fault[] __attribute__((used, section(".rodata.build_signature"))) = "SIM_FAULT:low-heap";\n'
@@ -37,28 +36,10 @@ def data_dir(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-async def workshop(bed: Bed, data_dir: Path, tmp_path: Path) -> AsyncIterator[Bed]:
+async def workshop(bed: Bed, data_dir: Path) -> AsyncIterator[Bed]:
     """The firmware workflows are registered, and a worker with Podium's firmware tasks runs."""
-    with (tmp_path / "worker.log").open("wb") as sink:
-        worker = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "podium_workers",
-            "--no-builtin", "--functions", "podium_workers.firmware",
-            "--namespaces", bed.namespace, "--data-dir", str(data_dir),
-            env={
-                **os.environ, "CONDUCTOR_SERVER_URL": bed.server.url,
-                "PODIUM_OTA_HOST": "127.0.0.1", "PODIUM_OTA_PORT": "0",
-            },
-            stdout=sink, stderr=sink,
-        )  # fmt: skip
-    try:
-        await bed.start_operator()
-        await bed.apply(*(path.read_text() for path in MANIFESTS))
-        for path in MANIFESTS:
-            await bed.until_ready(path.stem)
-        yield bed
-    finally:
-        worker.send_signal(signal.SIGKILL)
-        await worker.wait()
+    async with open_workshop(bed, data_dir, MANIFESTS, "podium_workers.firmware") as ready:
+        yield ready
 
 
 @pytest.fixture
@@ -88,17 +69,6 @@ async def running(device: dict[str, Any]) -> str:
         url = f"http://{device['host']}:{device['healthPort']}/api/health"
         async with session.get(url) as response:
             return str((await response.json())["build"])
-
-
-async def ended(bed: Bed, name: str, workflow: str, **given: Any) -> dict[str, Any]:
-    """The status of a run when it is over."""
-    await bed.apply(workflow_run(name, workflow, input=given))
-    body = await bed.until_phase(name, "Succeeded", "Failed", "TimedOut", within=120)
-    return dict(body["status"])
-
-
-def tasks(status: dict[str, Any]) -> dict[str, str]:
-    return {task["id"]: task["status"] for task in status["tasks"]}
 
 
 async def told(webhook: Webhook) -> list[dict[str, Any]]:

@@ -62,6 +62,7 @@ EXPECTED = [
     ("low-heap", SMALL, {}, "Failed/LowHeap", True),
     ("heap-leak:rate=40000", SMALL, {}, "Failed/LowHeap", True),
     ("fragmented-heap", SMALL, {}, "Failed/FragmentedHeap", True),
+    ("slow-frames:factor=3", SMALL, {}, "Succeeded", True),
     ("wrong-build", SMALL, {}, "Failed/WrongBuild", True),
     ("dirty-build", SMALL, {}, "Failed/DirtyBuild", True),
     ("failed-check", SMALL, {}, "Failed/ChecksFailed", True),

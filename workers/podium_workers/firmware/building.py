@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import hashlib
 import json
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 from podium_workers.firmware import workspace as workspaces
 from podium_workers.firmware.inputs import GitLogin, parse_bytes, parse_seconds
 from podium_workers.firmware.narration import Narration
+from podium_workers.firmware.overlay import OverlayFile, describe, lay, name_build
 from podium_workers.firmware.source import check_out, settings
 from podium_workers.runtime.context import Reject, TaskContext
 from podium_workers.runtime.registry import task
@@ -44,8 +46,12 @@ async def platformio_compile(
     memoryLimit: str = "2Gi",  # noqa: N803
     diskLimit: str = "4Gi",  # noqa: N803
     rebuild: bool = False,
+    overlay: list[OverlayFile] | None = None,
 ) -> dict[str, Any]:
-    """Builds environments of a PlatformIO project into the artifact store, from its log on."""
+    """Builds environments of a PlatformIO project into the artifact store, from its log on.
+
+    `overlay`: files of the artifact store that are laid over the commit; such a build has a name of its own.
+    """
     limits = Limits(
         seconds=parse_seconds("timeout", timeout, LONGEST_SECONDS),
         memory_bytes=parse_bytes("memoryLimit", memoryLimit),
@@ -56,11 +62,14 @@ async def platformio_compile(
     store = open_store(context.data_dir)
     async with workspaces.opened(context, workspace) as place:
         found = await check_out(context, place, repository, commit, credentials, submodules)
-        given = settings(context, place, found, _within(limits, place.folder))
+        build = name_build(found.id, overlay or [])
+        named = dataclasses.replace(found, id=build)
+        given = settings(context, place, named, _within(limits, place.folder))
         project = place.project(path)
+        await asyncio.to_thread(lay, store, project, overlay or [])
         builds = []
         for environment in environments or await platformio.list_environments(project, given, []):
-            key = build_key(repository, found.id, path, environment, submodules)
+            key = build_key(repository, found.id, path, environment, submodules, overlay or [])
             known = None if rebuild else await asyncio.to_thread(store.build, key)
             if known is not None:
                 context.log(
@@ -70,12 +79,24 @@ async def platformio_compile(
                 builds.append({**known, "cached": True})
                 continue
             builds.append(await _build(context, store, project, environment, key, given))
-    return {"commit": found.id, "environments": [build["environment"] for build in builds], "builds": builds}
+    return {
+        "commit": found.id,
+        "build": build,
+        "environments": [built["environment"] for built in builds],
+        "builds": builds,
+    }
 
 
-def build_key(repository: str, commit: str, path: str, environment: str, submodules: bool) -> str:
+def build_key(
+    repository: str,
+    commit: str,
+    path: str,
+    environment: str,
+    submodules: bool,
+    overlay: Sequence[OverlayFile] = (),
+) -> str:
     """What decides what comes out: the same key, the same build."""
-    recipe = {
+    recipe: dict[str, Any] = {
         "recipe": RECIPE,
         "repository": repository,
         "commit": commit,
@@ -84,6 +105,8 @@ def build_key(repository: str, commit: str, path: str, environment: str, submodu
         "submodules": submodules,
         "platformio": platformio.find_platformio().version,
     }
+    if overlay:
+        recipe["overlay"] = describe(overlay)
     return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:40]
 
 

@@ -70,11 +70,11 @@ def describe_build_failure(
         "Nothing was stored or sent to a device by this run." if _nothing_left(where, why) else "",
         f"The whole log: podium logs (Conductor workflow {workflowId})" if workflowId else "",
     ]
-    title = (
-        f"A rollback{what} has failed"
-        if workflow.endswith("rollback")
-        else f"Firmware{what} was not released"
-    )
+    title = f"Firmware{what} was not released"
+    if workflow.endswith("rollback"):
+        title = f"A rollback{what} has failed"
+    elif workflow.endswith("pattern-test"):
+        title = f"A pattern test{what} has not passed"
     message = "\n".join(filter(None, lines))
     return {"title": title, "message": message, "task": where, "reason": why, "level": "error"}
 
@@ -83,6 +83,7 @@ _BEFORE_STORING = frozenset(
     {
         "validate_commit",
         "clean_build_env",
+        "generate_pattern",
         "platformio_compile",
         "extract_build_metrics",
         "validate_build",

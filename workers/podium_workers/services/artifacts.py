@@ -5,6 +5,7 @@
     artifacts/<sha256>.json    an image that passed its gates, with its metadata
     pins/<sha256>/<holder>     who needs that image: a device runs it, or may go back to it
     holders/<holder>.json      what the holder ran well, newest first, and what it was sent
+    records/<kind>/<key>/<name>.json   what else is remembered, with the files that belong to it (`files`)
 
 In a folder (`FolderShelf`), or in a bucket that speaks S3 (`s3.py`).
 """
@@ -231,6 +232,17 @@ class ArtifactStore:
         found = [record for name in names if (record := self._record(name)) is not None]
         return sorted(found, key=lambda record: str(record.get("storedAt")), reverse=True)
 
+    # --- records -------------------------------------------------------------------------------------
+
+    def record(self, kind: str, key: str, name: str) -> dict[str, Any] | None:
+        """What is remembered under this name. Raises Damaged, Retry."""
+        return self._record(f"records/{kind}/{key}/{name}.json")
+
+    def put_record(self, kind: str, key: str, name: str, record: Mapping[str, Any]) -> None:
+        """After its files (`files`: `{name: {"sha256": …}}`), over what was there. Raises Retry."""
+        stored = {**record, "storedAt": _iso(self._now())}
+        self._shelf.write(f"records/{kind}/{key}/{name}.json", _json(stored))
+
     # --- retention -----------------------------------------------------------------------------------
 
     def pin(self, sha256: str, holder: str) -> None:
@@ -274,9 +286,10 @@ class ArtifactStore:
     def prune(self, keep: Iterable[str], newest: int, young_seconds: float = YOUNG_SECONDS) -> list[str]:
         """Drops what nobody needs; the SHA-256 of the artifacts that went.
 
-        Kept are `keep`, what is pinned, the `newest` of each project, environment and repository, and what is
-        younger than `young_seconds`. Everything is read before anything is dropped: if one list or record
-        cannot be read, nothing goes. Raises Damaged, Retry.
+        Kept are `keep`, what is pinned, the `newest` of each project, environment and repository, the
+        `newest` records of each kind and key with their files, and what is younger than `young_seconds`.
+        Everything is read before anything is dropped: if one list or record cannot be read, nothing goes.
+        Raises Damaged, Retry.
         """
         oldest = self._now() - young_seconds
         kept = {*keep, *self.pins()}
@@ -285,30 +298,47 @@ class ArtifactStore:
         records = self.artifacts()
         ages = {item.name: item.written_at for item in self._shelf.list("artifacts/")}
         builds = [(item, self._record(item.name) or {}) for item in list(self._shelf.list("builds/"))]
+        old_records, needed = self._sort_records(newest, oldest)
         blobs = list(self._shelf.list("blobs/"))
         counts: dict[tuple[str, ...], int] = defaultdict(int)
         going: list[str] = []
         for record in records:
             sha256 = str(record["sha256"])
-            family = tuple(str(record.get(name)) for name in ("repository", "path", "environment"))
+            family = tuple(str(record.get(name)) for name in ("repository", "path", "environment", "kind"))
             counts[family] += 1
             young = ages.get(f"artifacts/{sha256}.json", self._now()) > oldest
             if not (sha256 in kept or counts[family] <= newest or young):
                 going.append(sha256)
         staying = kept | {str(record["sha256"]) for record in records} - set(going)
-        needed = set(staying)
+        needed |= staying
         for item, build in builds:
             files = {name: str(blob["sha256"]) for name, blob in build.get("files", {}).items()}
             if files.get("image") in staying or item.written_at > oldest:
                 needed |= set(files.values())
             else:
                 self._shelf.remove(item.name)
-        for sha256 in going:
-            self._shelf.remove(f"artifacts/{sha256}.json")
+        for name in [*old_records, *(f"artifacts/{sha256}.json" for sha256 in going)]:
+            self._shelf.remove(name)
         for item in blobs:
             if item.name.removeprefix("blobs/") not in needed and item.written_at <= oldest:
                 self._shelf.remove(item.name)
         return going
+
+    def _sort_records(self, newest: int, oldest: float) -> tuple[list[str], set[str]]:
+        """The names of the records that may go, and the SHA-256 of the files of those that stay."""
+        going: list[str] = []
+        needed: set[str] = set()
+        counts: dict[str, int] = defaultdict(int)
+        items = sorted(self._shelf.list("records/"), key=lambda item: item.written_at, reverse=True)
+        for item in items:
+            folder = item.name.rpartition("/")[0]
+            counts[folder] += 1
+            if counts[folder] <= newest or item.written_at > oldest:
+                files = (self._record(item.name) or {}).get("files", {})
+                needed |= {str(blob["sha256"]) for blob in files.values()}
+            else:
+                going.append(item.name)
+        return going, needed
 
     def _record(self, name: str) -> dict[str, Any] | None:
         data = self._shelf.read(name)

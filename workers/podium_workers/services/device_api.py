@@ -25,6 +25,9 @@ FIELDS: Mapping[str, str] = {
     "slotSize": ".slot_size",
     "secureVersion": ".secure_version",
     "checks": ".checks",
+    "pattern": ".pattern.name",
+    "patternChecksum": ".pattern.checksum",
+    "frameMicros": ".pattern.frame_us",
 }
 """Where in the answer each is. `DeviceModel.spec.health.fields` puts its own over these."""
 _STEP = re.compile(r"\.([A-Za-z_][\w-]*)|\[(\d+)\]")
@@ -48,6 +51,11 @@ class Health:
     slot_size: int | None = None
     secure_version: int | None = None
     failed_checks: tuple[str, ...] = ()
+    pattern: str | None = None
+    """The light pattern that it shows, and the SHA-256 of its frames."""
+    pattern_checksum: str | None = None
+    frame_micros: float | None = None
+    """Microseconds for computing a frame of it."""
 
 
 @dataclass(frozen=True)
@@ -160,6 +168,9 @@ def parse_health(body: bytes, fields: Mapping[str, str]) -> Answer:
         failed_checks=tuple(
             str(check.get("name")) for check in checks if isinstance(check, dict) and check.get("ok") is False
         ),
+        pattern=find("pattern", str),
+        pattern_checksum=find("patternChecksum", str),
+        frame_micros=find("frameMicros", int, float),
     )
 
 

@@ -14,11 +14,13 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from podium_workers.services.esp_image import MAGIC, Image, ImageError, parse_image
+from podium_workers.services.pattern_image import PatternImage, find_pattern
 from podium_workers.simulator.faults import Fault, FaultError, FaultSet, parse_fault
 from podium_workers.simulator.spec import DeviceSpec, hits
 
 OtaState = Literal["undefined", "new", "pending_verify", "valid", "invalid", "aborted"]
 SIGNATURE_BYTES = 512
+CLOCK_MHZ = 160
 _MARK = re.compile(rb"SIM_FAULT:([\x21-\x7e]+)")
 
 
@@ -35,6 +37,7 @@ class Firmware:
     size: int
     bootable: bool = True
     faults: tuple[Fault, ...] = ()
+    pattern: PatternImage | None = None
 
 
 @dataclass
@@ -177,6 +180,20 @@ class Board:
             return min(free, int(fault.number("block")))
         return free * 6 // 10
 
+    def frame_micros(self) -> float | None:
+        """Microseconds for computing a frame of the pattern that runs; a little different each time.
+
+        An estimate out of the image: each instruction of the code that paints is done once for each LED, one
+        in each tick of the clock. None: there is no pattern, or its instructions cannot be counted.
+        """
+        pattern = self.firmware.pattern if self.firmware else None
+        if pattern is None or pattern.instructions is None:
+            return None
+        ticks = float(pattern.leds * pattern.instructions)
+        if fault := self.firmware_fault("slow-frames"):
+            ticks *= fault.number("factor")
+        return round(ticks * self._chance.uniform(1.0, 1.01) / CLOCK_MHZ, 3)
+
     def _fall_back(self) -> None:
         other = 1 - self.selected
         if self.slots[other].firmware is not None and self.slots[other].state in ("valid", "undefined"):
@@ -212,4 +229,5 @@ def _firmware(data: bytes, image: Image, spec: DeviceSpec) -> Firmware:
         version=version,
         size=len(data),
         faults=tuple(faults),
+        pattern=find_pattern(data, image),
     )

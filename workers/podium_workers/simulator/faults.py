@@ -75,6 +75,7 @@ KINDS: dict[str, Kind] = {
         Kind("low-heap", "firmware", "it leaves `free` bytes of heap", {"free": 40_000.0}),
         Kind("heap-leak", "firmware", "it loses `rate` bytes of heap a second", {"rate": 2000.0}),
         Kind("fragmented-heap", "firmware", "its largest free block has `block` bytes", {"block": 8000.0}),
+        Kind("slow-frames", "firmware", "it takes `factor` times as long for a frame", {"factor": 2.0}),
         Kind("wrong-build", "firmware", "it says that it is `build`", {"build": "0000000"}),
         Kind("dirty-build", "firmware", "it says that it was built of changed files"),
         Kind("failed-check", "firmware", "its own check `name` fails", {"name": "leds"}),

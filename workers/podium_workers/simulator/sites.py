@@ -56,6 +56,24 @@ def health(device: Device, now: float) -> dict[str, object]:
         "secure_version": spec.secure_version,
         "rollback_capable": spec.rollback,
         "checks": checks,
+        **_pattern(device),
+    }
+
+
+def _pattern(device: Device) -> dict[str, object]:
+    """What the image that runs shows; nothing of it where there is no pattern in it."""
+    running = device.board.firmware
+    if running is None or running.pattern is None:
+        return {}
+    pattern = running.pattern
+    return {
+        "pattern": {
+            "name": pattern.name,
+            "checksum": pattern.checksum,
+            "leds": pattern.leds,
+            "frames": pattern.frames,
+            "frame_us": device.board.frame_micros(),
+        }
     }
 
 
