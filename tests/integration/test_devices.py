@@ -208,6 +208,29 @@ async def test_a_device_at_rest_and_one_that_flaps_are_written_seldom(bed: Bed) 
         assert (await bed.get("Device", calm.spec.name))["metadata"]["resourceVersion"] == before
 
 
+async def test_a_restart_writes_nothing_of_devices_that_are_as_before(bed: Bed) -> None:
+    async with fleet(count=3) as bench:
+        calm, lost, other = bench.fleet.devices
+        await bed.start_operator()
+        lost.switch_off()
+        other.switch_off()
+        await bed.apply(*manifests_of(bench))
+        await bed.until("Device", calm.spec.name, says("Online", "True", "Answering"))
+        for device in (lost, other):
+            await bed.until("Device", device.spec.name, says("Online", "False", "NoAnswer"))
+
+        async def versions() -> list[str]:
+            bodies = [await bed.get("Device", device.spec.name) for device in (calm, lost)]
+            return [body["metadata"]["resourceVersion"] for body in bodies]
+
+        before = await versions()
+        await bed.stop_operator()
+        await bed.start_operator()
+        other.switch_on()
+        await bed.until("Device", other.spec.name, says("Online", "True", "Answering"))
+        assert await versions() == before
+
+
 async def test_what_the_simulator_prints_is_taken_as_it_is(bed: Bed) -> None:
     async with fleet(count=2, auth="pbkdf2") as bench:
         specs = [device.spec for device in bench.fleet.devices]

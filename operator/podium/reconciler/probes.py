@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from podium.api.v1alpha1.device_model import Health
 from podium.core.devices.answers import parse_answer
+from podium.core.devices.decide import restore
 from podium.core.devices.watch import Verdict, Watch, expect, note
 from podium.core.durations import parse_duration
 from podium.core.objects import Device
@@ -43,7 +44,7 @@ class Probes:
     def verdict(self, device: Device) -> Verdict:
         """What is to be said of it now."""
         watch = self._watches.get(self._mark(device))
-        return watch.verdict if watch is not None else Verdict()
+        return watch.verdict if watch is not None else restore(device)
 
     def looked(self, device: Device) -> bool:
         """Whether it was asked at least once."""
@@ -124,7 +125,7 @@ class Probes:
         now = self._clock.now()
         assert device.spec is not None
         mark = self._mark(device)
-        before = self._watches.get(mark) or Watch(now)
+        before = self._watches.get(mark) or Watch(now, verdict=restore(device))
         after = note(before, answer, expect(device.spec.mac, chip, health), now)
         if device.key not in self._store.devices:
             return

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
-from podium.api.v1alpha1.device_model import CredentialsSecret, DeviceModelSpec
+from podium.api.v1alpha1.device_model import CredentialsSecret
 from podium.core.conditions import Word, ready, reconciling, stalled, write_conditions
 from podium.core.devices.watch import Verdict
 from podium.core.durations import format_time, parse_duration
@@ -41,9 +41,28 @@ def secret_of(device: Device, model: DeviceModel | None) -> CredentialsSecret | 
     return own or (model.spec.credentials_secret if model is not None and model.spec else None)
 
 
-def model_spec_of(seen: Seen) -> DeviceModelSpec | None:
-    """Its model, if that can be used."""
-    return seen.model.spec if seen.model is not None and not seen.model.deleting_since else None
+def restore(device: Device) -> Verdict:
+    """What its status says of it: what is known after a restart, before it was asked again."""
+    status = device.status
+    if status.get("observedGeneration") != device.generation:
+        return Verdict()
+    said = {item["type"]: item for item in conditions_of(device)}
+    if "Online" not in said or "Healthy" not in said:
+        return Verdict()
+    online, healthy = said["Online"], said["Healthy"]
+    reported = (status.get("firmware") or {}).get("reported") or {}
+    return Verdict(
+        status.get("connectivity", "Unknown"),
+        online["status"],
+        online["reason"],
+        online.get("message", ""),
+        healthy["status"],
+        healthy["reason"],
+        healthy.get("message", ""),
+        reported.get("build", ""),
+        reported.get("partition"),
+        reported.get("otaState"),
+    )
 
 
 def accept(seen: Seen) -> Unknown | None:
