@@ -21,7 +21,9 @@ SLOWEST_BPM, USUAL_BPM, FASTEST_BPM = 40.0, 120.0, 240.0
 ONSET_DB = 0.25
 """Mean rise over all bands from one frame to the next that is the beginning of something."""
 SURE_ENOUGH = 0.2
-"""Of the correlation with itself at distance 0; noise alone stays below it."""
+"""Of the correlation with itself at distance 0."""
+NOISE_LIKENESS = 6.0
+"""Divided by the root of the number of frames: noise alone stays below it, the shorter the more."""
 _FRAMES_AT_ONCE = 2048
 
 
@@ -134,7 +136,7 @@ def estimate_tempo(mel: Floats, frame_seconds: float, first_seconds: float) -> T
     scores = (likeness[shortest : longest + 1] * usual)[peaks - 1]
     lag = int(peaks[scores.argmax()]) - 1 + shortest
     confidence = float(min(1.0, likeness[lag]))
-    if confidence < SURE_ENOUGH:
+    if confidence < max(SURE_ENOUGH, NOISE_LIKENESS / len(onsets) ** 0.5):
         return Tempo(None, max(0.0, confidence), (), "no beat comes again clearly enough")
     period = _refine(likeness, lag)
     beats = _place_beats(onsets, period)
@@ -146,7 +148,9 @@ def _likeness(onsets: NDArray[np.float64]) -> NDArray[np.float64] | None:
     """How much the onsets are like themselves, so many frames later; 1 at 0. None where there are none."""
     if onsets.max() < ONSET_DB:
         return None
-    centred = onsets - onsets.mean()
+    # A beat that falls between two frames is halved among them; smoothed, all beats are about equal.
+    smooth = np.convolve(onsets, hann(7)[1:-1], mode="same")
+    centred = smooth - smooth.mean()
     spectrum = fft.rfft(centred, fft.next_fast_len(2 * len(centred)))
     found = fft.irfft(np.square(np.abs(spectrum)))[: len(centred)]
     return np.asarray(found / found[0])
