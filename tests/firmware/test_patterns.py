@@ -1,6 +1,7 @@
 """Light patterns: what their frames are, and that they are in the image that is built of them."""
 
 import hashlib
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -160,6 +161,10 @@ async def test_a_pattern_is_built_into_a_commit_once_and_found_in_the_image(
     again = await build(run, sample, CHASE, environment="c3-mini")
     assert (again[1]["builds"][0]["cached"], again[0]["build"]) == (True, built["build"])
 
+    # The commit itself is another build.
+    plain = await run("platformio_compile", repository=sample.url, commit=commit, environments=["c3-mini"])
+    assert (plain["build"], plain["builds"][0]["cached"]) == (commit, False)
+
     # The same pattern, compiled without optimising: it is the image that says how long a frame takes.
     sample.commit("Slower", **{"platformio.ini": (sample.folder / "platformio.ini").read_text() + " -O0\n"})
     slower = await build(run, sample, CHASE, environment="c3-mini")
@@ -224,6 +229,36 @@ def test_a_build_is_named_by_its_commit_and_files_in_whatever_order(pairs: list[
     assert name not in {name_build("c" * 40, overlay[1:]), name_build("d" * 40, overlay), "c" * 40}
     assert len(name) == 40
     assert name_build("c" * 40, []) == "c" * 40
+
+
+@pytest.mark.parametrize(
+    ("short", "found"),
+    [
+        ({}, True),
+        ({"first": 1}, False),
+        ({"leds": 1}, False),
+        ({"code_end": 1}, False),
+        ({"code": -1}, False),
+    ],
+)
+def test_a_pattern_that_lies_in_the_image_to_its_last_byte_is_found(
+    short: dict[str, int], found: bool
+) -> None:
+    """The frames end where the first segment ends, the code is the second segment."""
+    image = build_image("1234567", chip="ESP32C3")
+    data, code = parse_image(image).segments
+    given = {
+        "leds": 4, "frames": 2, "first": data.address + data.length - 24,
+        "code": code.address, "code_end": code.address + code.length,
+    }  # fmt: skip
+    at = data.offset + 180
+    described = [given[name] + short.get(name, 0) for name in given]
+    image = image[:at] + struct.pack("<8s16sIIIII", b"PODIUMLP", b"chase", *described) + image[at + 44 :]
+    shown = find_pattern(image, parse_image(image))
+    assert (shown is not None) is found
+    if shown:
+        colours = image[data.offset + data.length - 24 : data.offset + data.length]
+        assert (shown.name, shown.checksum) == ("chase", hashlib.sha256(colours).hexdigest())
 
 
 @given(st.binary(min_size=44, max_size=44), st.integers(0, 2**32 - 1))
