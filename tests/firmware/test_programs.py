@@ -182,3 +182,24 @@ async def test_a_program_that_is_cancelled_is_gone_when_the_call_ends(tmp_path: 
     with pytest.raises(asyncio.CancelledError):
         await task
     assert not alive(mark)
+
+
+@pytest.mark.parametrize("turns", range(1, 12))
+async def test_it_can_be_cancelled_in_the_middle_of_its_start(tmp_path: Path, turns: int) -> None:
+    mark = f"mark-{time.time_ns()}"
+    before = len(os.listdir("/proc/self/fd"))
+    task = asyncio.create_task(
+        run(["sh", "-c", "sleep 300; true", mark], cwd=tmp_path, env=dict(os.environ), limits=Limits(60),
+            on_line=lambda *_: None)
+    )  # fmt: skip
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.wait_for(task, 30)
+    assert not alive(mark)
+
+    async def descriptors() -> int:
+        return len(os.listdir("/proc/self/fd"))
+
+    await eventually(descriptors, lambda now: now <= before)

@@ -19,6 +19,8 @@ from podium.reconciler.store import Store
 log = logging.getLogger(__name__)
 
 _LOOK = 0.25
+# A server that has just come back may fail once more: the loss of its data must not stay unseen for that.
+_BEFORE_ANOTHER_TRY = 2.0
 # What waits is woken at this pace, and in this time whatever its number: no storm on return.
 _WAKES_A_SECOND = 20.0
 _LONGEST_SPREAD = 8.0
@@ -59,7 +61,7 @@ class Outages:
         """Until cancelled."""
         now = asyncio.get_running_loop().time
         away = told = False
-        marked, before = float("-inf"), now()
+        read_next, before = float("-inf"), now()
         while True:
             outage = link.conductor.outage
             if outage is not None:
@@ -69,29 +71,30 @@ class Outages:
                     told = True
                     self._spread([*self._workflows(link), *self._active_runs(link)])
             elif away:
-                told, marked = False, float("-inf")
+                told, read_next = False, float("-inf")
                 self._spread(self._waiting(link))
             away, before = outage is not None, now()
-            if not away and now() - marked >= self._mark_interval:
-                marked = now()
-                await self._read_mark(link)
+            if not away and now() >= read_next:
+                read_next = now() + (self._mark_interval if await self._read_mark(link) else _BEFORE_ANOTHER_TRY)
             await asyncio.sleep(_LOOK)
 
-    async def _read_mark(self, link: Link) -> None:
+    async def _read_mark(self, link: Link) -> bool:
+        """Whether it could be read."""
         try:
             mark = await link.conductor.read_store(self._cluster_id)
         except PortError as error:
             log.debug("what marks Conductor's database cannot be read: %s", error)
-            return
+            return False
         known, link.store = link.store, mark
         if not known or not mark or known == mark:
-            return
+            return True
         log.warning("Conductor has another database than before: what it should have is checked")
         self._recorder.count("conductor_data_losses")
         link.definitions, link.pollers = Definitions(), None
         link.checked.clear()
         link.tracker.refresh_all()
         self._spread([*self._workflows(link), *self._waiting(link)])
+        return True
 
     def _spread(self, keys: Iterable[Key]) -> None:
         wanted = list(dict.fromkeys(keys))

@@ -69,8 +69,8 @@ async def run(
     """
     began = time.monotonic()
     report_read, report_write = os.pipe()
-    try:
-        process = await asyncio.create_subprocess_exec(
+    starting = asyncio.ensure_future(
+        asyncio.create_subprocess_exec(
             sys.executable,
             "-I",
             "-S",
@@ -85,6 +85,16 @@ async def run(
             stderr=asyncio.subprocess.PIPE,
             pass_fds=(report_write,),
         )
+    )
+    try:
+        # asyncio waits for ever when it is cancelled between the start of a process and that of its pipes.
+        process = await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        os.close(report_read)
+        await asyncio.wait([starting])
+        if not starting.exception():
+            await _end(starting.result())
+        raise
     except OSError as error:
         os.close(report_read)
         raise CannotStart(f"cannot start {argv[0]} in {cwd}: {error.strerror or error}") from None
