@@ -77,9 +77,7 @@ class StandIn:
         )
 
     async def _versions(self, request: web.Request) -> web.Response:
-        known = self._definitions.get(request.match_info["name"])
-        if not known:
-            return web.json_response({"status": 404, "message": "none"}, status=404)
+        known = self._definitions.get(request.match_info["name"], {})
         return web.json_response([{"version": version} for version in known])
 
     async def _definition(self, request: web.Request) -> web.Response:
@@ -94,7 +92,8 @@ class StandIn:
 
     async def _put_definitions(self, request: web.Request) -> web.Response:
         for one in await request.json():
-            self._definitions.setdefault(one["name"], {})[int(one["version"])] = one
+            stored = {**one, "createTime": 1, "updateTime": 1}
+            self._definitions.setdefault(one["name"], {})[int(one["version"])] = stored
         return web.json_response({"bulkErrorResults": {}, "bulkSuccessfulResults": []})
 
     async def _task_definitions(self, _: web.Request) -> web.Response:

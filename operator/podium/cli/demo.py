@@ -9,7 +9,9 @@ from rich.console import Console
 from rich.table import Table
 
 from podium.local.demo import RunLine, final_tables, find_examples, run_demo
+from podium.local.demo_firmware import FirmwareDemo, why_no_firmware
 from podium.local.demo_pool import has_pods, run_pool_demo
+from podium.local.stack import Stack
 from podium.local.state import StackState
 
 
@@ -19,10 +21,11 @@ from podium.local.state import StackState
 @click.option("--context", help="Use this kubeconfig context instead of a cluster of its own.")
 @click.option("--conductor-url", help="Use this Conductor (with /api) instead of one of its own.")
 def demo(keep: bool, name: str, context: str | None, conductor_url: str | None) -> None:
-    """Run the examples: a flow, a graph, a state machine, a native definition, and a pool of workers.
+    """Run the examples: four kinds of workflow, a pool of workers, and firmware for simulated devices.
 
     Starts a cluster, Conductor, the operator and a worker of its own, applies manifests/examples,
-    shows the runs while they go on, and cleans up. Exit code 1 if a run does not end as it should.
+    shows the runs while they go on, builds a firmware and brings it to devices, and cleans up.
+    Exit code 1 if anything does not end as it should.
 
     \b
     Example:
@@ -31,7 +34,6 @@ def demo(keep: bool, name: str, context: str | None, conductor_url: str | None) 
     from podium.local.cache import Cache
     from podium.local.errors import LocalError
     from podium.local.progress import open_progress
-    from podium.local.stack import Stack
     from podium.local.state import Wishes, state_root
 
     console = Console()
@@ -46,6 +48,7 @@ def demo(keep: bool, name: str, context: str | None, conductor_url: str | None) 
             run_demo(stack, wishes, examples, say=click.echo, show=lambda lines: _show(console, lines, began))
             click.echo(final_tables(stack.state(), examples))
             _show_pool(stack.state(), examples)
+            _show_firmware(stack)
             click.secho(
                 f"All examples ended as they should, in {time.monotonic() - began:.0f} s.", fg="green"
             )
@@ -77,6 +80,14 @@ def _show_pool(state: StackState, examples: Path) -> None:
     decisions = run_pool_demo(state, examples, say=click.echo)
     story = " → ".join([str(decisions[0][0]), *(str(after) for _, after in decisions)])
     click.echo(f"pods: {story}; every task was begun once\n")
+
+
+def _show_firmware(stack: Stack) -> None:
+    if why := why_no_firmware():
+        click.echo(f"Firmware is left out: {why}")
+        return
+    click.echo("Firmware: a commit is built, measured and stored, and simulated devices are updated with it:")
+    FirmwareDemo(stack, say=click.echo).run()
 
 
 def _show(console: Console, lines: list[RunLine], began: float) -> None:

@@ -126,6 +126,13 @@ class Stack:
             self._bring(part.service, processes)
             processes.release()
 
+    def add(self, service: Service) -> None:
+        """Makes one more server a part of the stack: listed with the others, and ended with them."""
+        with self._alone(), Processes() as processes:
+            self._state = self.state()
+            self._bring(service, processes)
+            processes.release()
+
     def status(self) -> tuple[PartStatus, ...]:
         """Every part, asked now. Raises LocalError if there is no such stack."""
         state = self.state()

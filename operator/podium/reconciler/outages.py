@@ -75,7 +75,9 @@ class Outages:
                 self._spread(self._waiting(link))
             away, before = outage is not None, now()
             if not away and now() >= read_next:
-                read_next = now() + (self._mark_interval if await self._read_mark(link) else _BEFORE_ANOTHER_TRY)
+                read_next = now() + (
+                    self._mark_interval if await self._read_mark(link) else _BEFORE_ANOTHER_TRY
+                )
             await asyncio.sleep(_LOOK)
 
     async def _read_mark(self, link: Link) -> bool:
