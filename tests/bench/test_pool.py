@@ -19,6 +19,8 @@ import pytest
 from podium.ports import Json
 from support.bed import Bed, condition
 from support.eventually import eventually
+from support.keda import VERSION as KEDA_VERSION
+from support.keda import keda, scaled
 from support.machine import machine
 from support.pools import PoolWatch, pool, watch_pools
 from support.relay import Relay
@@ -26,6 +28,7 @@ from support.relay import Relay
 pytestmark = [pytest.mark.bench, pytest.mark.timeout(3600)]
 
 SAMPLES = int(os.environ.get("PODIUM_BENCH_POOL_SAMPLES", "25"))
+KEDA = bool(os.environ.get("PODIUM_BENCH_KEDA"))
 STEADY = float(os.environ.get("PODIUM_BENCH_STEADY", "0"))
 REST_SECONDS = 60.0
 POOLS_AT_REST = [int(count) for count in os.environ.get("PODIUM_BENCH_POOLS", "0,1,50,500").split(",")]
@@ -175,11 +178,56 @@ async def test_pool_reaction(bed: Bed) -> None:
             "1 → more": shares(more),
             "1 → 6, as the backlog wants": shares(whole),
         },
-        "KEDA's defaults, by its documentation": "a look every 30 s; 300 s until 0",
     }
     print("\n" + json.dumps(result, indent=2, ensure_ascii=False))
     worst = max(shares(first)["p95"], shares(whole)["p95"])
     print(f"pool: reaction p95 {worst} s (goal 5)")
+
+
+@pytest.mark.skipif(not KEDA, reason="KEDA is compiled first, a quarter of an hour: PODIUM_BENCH_KEDA=1")
+async def test_pool_beside_keda(bed: Bed, tmp_path: Path) -> None:
+    """0 → 1, both with their defaults, for the same backlogs at the same moments."""
+    dice = random.Random(13)
+    types = types_of(f"{bed.namespace}-k")
+    ours, theirs = ([f"{who}{number}" for number in range(SAMPLES)] for who in ("p", "k"))
+    async with (
+        client_of(bed) as client,
+        operating(bed),
+        keda(bed, tmp_path),
+        watch_pools(bed) as watch,
+    ):
+        await client.define(types)
+        for our, their, kind in zip(ours, theirs, types, strict=True):
+            await bed.apply(pool(bed, our, kind, scaling={}), *scaled(bed, their, kind))
+        await all_ready(bed, SAMPLES)
+        await eventually(lambda: followed(bed), lambda names: len(names) == SAMPLES, within=120, every=1)
+
+        async def one(our: str, their: str, kind: str) -> tuple[float, float]:
+            await asyncio.sleep(dice.uniform(0, 60))
+            began = time.time()
+            await client.start(kind)
+            quick = await changed(watch, our, 1)
+            await eventually(lambda: sizes(bed), lambda found: found[their] > 0, within=120, every=0.5)
+            return quick - began, time.time() - began
+
+        turns = [one(*item) for item in zip(ours, theirs, types, strict=True)]
+        both = await asyncio.gather(*turns)
+    podium, other = shares([first for first, _ in both]), shares([second for _, second in both])
+    result = {"a backlog appears → the Deployment has a replica, s": {"Podium": podium, "KEDA": other}}
+    print("\n" + json.dumps({"machine": machine(), **result}, indent=2, ensure_ascii=False))
+    print(f"pool: 0 → 1 p95 {podium['p95']} s, KEDA {KEDA_VERSION} {other['p95']} s beside it")
+
+
+async def followed(bed: Bed) -> list[str]:
+    """ScaledObjects that KEDA looks after."""
+    items = json.loads(await bed.kubectl("get", "scaledobjects", "-n", bed.namespace, "-o", "json"))["items"]
+    return [item["metadata"]["name"] for item in items if condition(item, "Ready").get("status") == "True"]
+
+
+async def sizes(bed: Bed) -> dict[str, int]:
+    """Deployment → its replicas."""
+    items = json.loads(await bed.kubectl("get", "deployments", "-n", bed.namespace, "-o", "json"))["items"]
+    return {item["metadata"]["name"]: item["spec"]["replicas"] for item in items}
 
 
 async def first_tasks(bed: Bed, client: Client, image: str, env: list[Json]) -> Json:

@@ -39,6 +39,10 @@ def alive(mark: str) -> bool:
     return False
 
 
+def open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
 async def gone(mark: str) -> bool:
     return not alive(mark)
 
@@ -187,7 +191,7 @@ async def test_a_program_that_is_cancelled_is_gone_when_the_call_ends(tmp_path: 
 @pytest.mark.parametrize("turns", range(1, 12))
 async def test_it_can_be_cancelled_in_the_middle_of_its_start(tmp_path: Path, turns: int) -> None:
     mark = f"mark-{time.time_ns()}"
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_files()
     task = asyncio.create_task(
         run(["sh", "-c", "sleep 300; true", mark], cwd=tmp_path, env=dict(os.environ), limits=Limits(60),
             on_line=lambda *_: None)
@@ -200,6 +204,6 @@ async def test_it_can_be_cancelled_in_the_middle_of_its_start(tmp_path: Path, tu
     assert not alive(mark)
 
     async def descriptors() -> int:
-        return len(os.listdir("/proc/self/fd"))
+        return open_files()
 
     await eventually(descriptors, lambda now: now <= before)

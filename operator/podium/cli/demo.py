@@ -11,8 +11,7 @@ from rich.table import Table
 from podium.local.demo import RunLine, final_tables, find_examples, run_demo
 from podium.local.demo_firmware import FirmwareDemo, why_no_firmware
 from podium.local.demo_pool import has_pods, run_pool_demo
-from podium.local.stack import Stack
-from podium.local.state import StackState
+from podium.local.demo_stage import Stage
 
 
 @click.command()
@@ -34,6 +33,7 @@ def demo(keep: bool, name: str, context: str | None, conductor_url: str | None) 
     from podium.local.cache import Cache
     from podium.local.errors import LocalError
     from podium.local.progress import open_progress
+    from podium.local.stack import Stack
     from podium.local.state import Wishes, state_root
 
     console = Console()
@@ -45,10 +45,11 @@ def demo(keep: bool, name: str, context: str | None, conductor_url: str | None) 
             stack.up(wishes)
         try:
             examples = find_examples()
-            run_demo(stack, wishes, examples, say=click.echo, show=lambda lines: _show(console, lines, began))
-            click.echo(final_tables(stack.state(), examples))
-            _show_pool(stack.state(), examples)
-            _show_firmware(stack)
+            stage = Stage(stack, wishes, click.echo)
+            run_demo(stage, examples, show=lambda lines: _show(console, lines, began))
+            click.echo(final_tables(stage, examples))
+            _show_pool(stage, examples)
+            _show_firmware(stage)
             click.secho(
                 f"All examples ended as they should, in {time.monotonic() - began:.0f} s.", fg="green"
             )
@@ -69,25 +70,25 @@ def demo(keep: bool, name: str, context: str | None, conductor_url: str | None) 
         sys.exit(1)
 
 
-def _show_pool(state: StackState, examples: Path) -> None:
-    if not has_pods(state):
+def _show_pool(stage: Stage, examples: Path) -> None:
+    if not has_pods(stage.state):
         click.echo(
             "WorkerPools are left out: their pods need an image in this cluster (make images, then load it): "
             "docs/workerpools.md"
         )
         return
     click.echo("\nA WorkerPool that follows its queue, from no pods to as many as are needed, and back:")
-    decisions = run_pool_demo(state, examples, say=click.echo)
+    decisions = run_pool_demo(stage, examples)
     story = " → ".join([str(decisions[0][0]), *(str(after) for _, after in decisions)])
     click.echo(f"pods: {story}; every task was begun once\n")
 
 
-def _show_firmware(stack: Stack) -> None:
+def _show_firmware(stage: Stage) -> None:
     if why := why_no_firmware():
         click.echo(f"Firmware is left out: {why}")
         return
     click.echo("Firmware: a commit is built, measured and stored, and simulated devices are updated with it:")
-    FirmwareDemo(stack, say=click.echo).run()
+    FirmwareDemo(stage).run()
 
 
 def _show(console: Console, lines: list[RunLine], began: float) -> None:

@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import yaml
 
-from podium.local.control_plane import run_kubectl
+from podium.local.demo_stage import FINISHED, Stage
 from podium.local.errors import LocalError
-from podium.local.stack import Stack
-from podium.local.state import StackState, Wishes
 
 _ENDS = "podium.dev/example-ends"
-_LOOK_EVERY = 0.4
-_FINISHED = frozenset({"Succeeded", "Failed", "TimedOut", "Terminated"})
 
 
 @dataclass(frozen=True)
@@ -35,7 +28,7 @@ class RunLine:
     @property
     def has_ended(self) -> bool:
         """Whether it is over."""
-        return self.phase in _FINISHED
+        return self.phase in FINISHED
 
 
 def find_examples() -> Path:
@@ -48,41 +41,30 @@ def find_examples() -> Path:
 
 
 def run_demo(
-    stack: Stack,
-    wishes: Wishes,
-    examples: Path,
-    *,
-    say: Callable[[str], None],
-    show: Callable[[list[RunLine]], None],
-    within: float = 300.0,
+    stage: Stage, examples: Path, *, show: Callable[[list[RunLine]], None], within: float = 300.0
 ) -> None:
     """Apply the examples to a stack that is up, and follow them.
 
     `show` is called with all runs whenever one moved. Raises LocalError if a run does not end as its
-    annotation podium.dev/example-ends says (Succeeded, if it says nothing), or not in time. Parts that
-    die meanwhile are started again, as a Deployment would.
+    annotation podium.dev/example-ends says (Succeeded, if it says nothing), or not in time.
     """
-    state = stack.state()
     wanted = _wanted_ends(examples)
-    say(_kubectl(state, "apply", "-f", str(examples)))
-    deadline = time.monotonic() + within
-    shown: list[RunLine] = []
-    while True:
-        lines = _look(state, wanted)
-        if lines != shown:
-            show(lines)
-            shown = lines
-        if all(line.has_ended for line in lines) and len(lines) == len(wanted):
-            break
-        if time.monotonic() > deadline:
-            left = ", ".join(line.name for line in lines if not line.has_ended)
-            raise LocalError(f"not ended within {within:.0f} s: {left}; the logs: podium dev logs operator")
-        dead = [part.name for part in stack.status() if part.pid is None and part.log is not None]
-        if dead:
-            say(f"{', '.join(dead)} died: starting it again, as a Deployment would")
-            stack.up(wishes)
-            state = stack.state()
-        time.sleep(_LOOK_EVERY)
+    stage.say(stage.kubectl("apply", "-f", str(examples)))
+    lines: list[RunLine] = []
+
+    def all_ended() -> bool:
+        nonlocal lines
+        now = _look(stage, wanted)
+        if now != lines:
+            show(now)
+            lines = now
+        return len(now) == len(wanted) and all(line.has_ended for line in now)
+
+    def left() -> str:
+        names = ", ".join(line.name for line in lines if not line.has_ended)
+        return f"{names}; the logs: podium dev logs operator"
+
+    stage.until(all_ended, within=within, otherwise=left)
     wrong = [
         f"{line.name} ended {line.phase}, not {line.wanted}" for line in lines if line.phase != line.wanted
     ]
@@ -90,7 +72,7 @@ def run_demo(
         raise LocalError("; ".join(wrong))
 
 
-def final_tables(state: StackState, examples: Path) -> str:
+def final_tables(stage: Stage, examples: Path) -> str:
     """What a person would look at when all is over."""
     failed = next(name for name, end in sorted(_wanted_ends(examples).items()) if end != "Succeeded")
     commands = (
@@ -98,7 +80,7 @@ def final_tables(state: StackState, examples: Path) -> str:
         ("get", "workflowruns"),
         ("describe", "workflowrun", failed),
     )
-    return "\n".join(f"$ kubectl {' '.join(words)}\n{_kubectl(state, *words)}" for words in commands)
+    return "\n".join(f"$ kubectl {' '.join(words)}\n{stage.kubectl(*words)}" for words in commands)
 
 
 def _wanted_ends(examples: Path) -> dict[str, str]:
@@ -111,10 +93,9 @@ def _wanted_ends(examples: Path) -> dict[str, str]:
     return ends
 
 
-def _look(state: StackState, wanted: dict[str, str]) -> list[RunLine]:
-    items: list[dict[str, Any]] = json.loads(_kubectl(state, "get", "workflowruns", "-o", "json"))["items"]
+def _look(stage: Stage, wanted: dict[str, str]) -> list[RunLine]:
     lines = []
-    for item in items:
+    for item in stage.read("workflowruns")["items"]:
         name, status = item["metadata"]["name"], item.get("status") or {}
         if name in wanted:
             lines.append(
@@ -128,7 +109,3 @@ def _look(state: StackState, wanted: dict[str, str]) -> list[RunLine]:
                 )
             )
     return lines
-
-
-def _kubectl(state: StackState, *arguments: str) -> str:
-    return run_kubectl(state.kubectl, state.kubeconfig, *arguments)

@@ -3,30 +3,24 @@
 from __future__ import annotations
 
 import importlib.util
-import json
+import itertools
 import os
 import shutil
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from podium.local.control_plane import run_kubectl
+from podium.local.demo_stage import FINISHED, Stage
 from podium.local.errors import LocalError
 from podium.local.processes import Program
 from podium.local.services import Probe, Service, free_port
-from podium.local.stack import Stack
-from podium.local.state import StackState
 
 NAMESPACE = "podium-firmware"
 DEVICES = 3
 _WORKFLOWS = ("firmware-build-failed", "firmware-rollback", "firmware-ci", "device-update")
-_FINISHED = frozenset({"Succeeded", "Failed", "TimedOut", "Terminated"})
-_LOOK_EVERY = 0.5
 # A firmware asks a board every 30 s how it is; here somebody watches.
 _HEALTH = {"interval": "1s", "timeout": "500ms", "offlineAfter": "10s"}
 
@@ -65,53 +59,50 @@ class FirmwareDemo:
     Raises LocalError if anything does not end as it should.
     """
 
-    def __init__(self, stack: Stack, say: Callable[[str], None], within: float = 240.0) -> None:
-        self._stack = stack
-        self._state: StackState = stack.state()
-        self._folder = stack.folder / "firmware"
-        self._say = say
+    def __init__(self, stage: Stage, within: float = 240.0) -> None:
+        self._stage = stage
+        self._folder = stage.stack.folder / "firmware"
+        self._repository = self._folder / "repository"
         self._within = within
-        self._shown = ""
 
     def run(self) -> None:
         """From a commit to boards that run it, watched."""
-        firmware = find_firmware()
+        firmware, say = find_firmware(), self._stage.say
         self._folder.mkdir(mode=0o700, exist_ok=True)
         commit = self._commit(firmware / "sample")
-        devices = self._bring_devices()
+        first, *others = self._bring_devices()
         self._bring_worker()
-        self._kubectl(
-            "apply", *(word for name in _WORKFLOWS for word in ("-f", str(firmware / f"{name}.yaml")))
-        )
+        files = [("-f", str(firmware / f"{name}.yaml")) for name in _WORKFLOWS]
+        self._kubectl("apply", *itertools.chain(*files))
         self._kubectl("wait", "workflow", "--all", "--for=condition=Ready", "--timeout=60s")
         self._kubectl("wait", "device", "--all", "--for=condition=Online", "--timeout=60s")
-        first, *others = devices
-        self._say(f"commit {commit[:7]} is built, and brought to {first['metadata']['name']}:")
-        status = self._follow(
-            {
-                "firmware-ci-1": _run(
-                    "firmware-ci-1", "firmware-ci", first,
-                    repository=str(self._repository), commit=commit, chip="ESP32C3",
-                )
-            }
-        )["firmware-ci-1"]  # fmt: skip
-        (artifact,) = status["output"]["artifacts"]
-        self._say(f"it is well there; the same image ({artifact['size']:,} bytes) for the others:")
+        say(f"commit {commit[:7]} is built, and brought to {first['metadata']['name']}:")
+        built = self._follow(
+            _run(
+                "firmware-ci-1", "firmware-ci", first,
+                repository=str(self._repository), commit=commit, chip="ESP32C3",
+            )
+        )["firmware-ci-1"]["output"]  # fmt: skip
+        for gate in built["gates"]:
+            say(f"  {'passed' if gate['passed'] else 'FAILED'}: {gate['message']}")
+        (artifact,) = built["artifacts"]
+        say(f"it is well there; the same image ({artifact['size']:,} bytes) for the others:")
         self._follow(
-            {
-                (name := f"update-{device['metadata']['name']}"): _run(
-                    name, "device-update", device, sha256=artifact["sha256"], commit=commit
+            *(
+                _run(
+                    f"update-{device['metadata']['name']}", "device-update", device,
+                    sha256=artifact["sha256"], commit=commit,
                 )
                 for device in others
-            }
+            )
+        )  # fmt: skip
+        self._stage.until(
+            lambda: all(_build(item) == commit for item in self._read("devices")),
+            within=30.0,
+            otherwise=lambda: f"a device does not run {commit}: kubectl get devices -n {NAMESPACE}",
         )
-        self._await_builds(commit)
         for what in ("workflowruns", "devices"):
-            self._say(f"$ kubectl get {what} -n {NAMESPACE}\n{self._kubectl('get', what)}")
-
-    @property
-    def _repository(self) -> Path:
-        return self._folder / "repository"
+            say(f"$ kubectl get {what} -n {NAMESPACE}\n{self._kubectl('get', what)}")
 
     def _commit(self, sample: Path) -> str:
         """The sample firmware as a repository with one commit; which one."""
@@ -145,7 +136,7 @@ class FirmwareDemo:
         )
         # A board takes a second or two for it, and one sees what is going on.
         program = self._program("simulator", (*argv, "--rate", "20000", "--listen", control))
-        self._stack.add(Service(program, f"http://{control}", Probe(f"http://{control}/devices")))
+        self._stage.stack.add(Service(program, f"http://{control}", Probe(f"http://{control}/devices")))
         printed = subprocess.run(
             [*argv, "--namespace", NAMESPACE, "--manifests"],
             env={**os.environ, **program.env}, capture_output=True, text=True, check=False,
@@ -157,7 +148,7 @@ class FirmwareDemo:
             if body["kind"] == "DeviceModel":
                 body["spec"]["health"] |= _HEALTH
         space = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}
-        self._apply([space, *bodies])
+        self._stage.apply([space, *bodies])
         return [body for body in bodies if body["kind"] == "Device"]
 
     def _bring_worker(self) -> None:
@@ -175,53 +166,48 @@ class FirmwareDemo:
             *("--listen", address, "--log-format", "text"),
         )
         program = self._program("firmware-worker", argv)
-        self._stack.add(Service(program, f"http://{address}", Probe(f"http://{address}/readyz")))
+        self._stage.stack.add(Service(program, f"http://{address}", Probe(f"http://{address}/readyz")))
 
     def _program(self, name: str, argv: tuple[str, ...]) -> Program:
+        state = self._stage.state
         env = {
-            "CONDUCTOR_SERVER_URL": self._state.conductor_url,
-            "WORKER_KUBECONFIG": str(self._state.kubeconfig),
+            "CONDUCTOR_SERVER_URL": state.conductor_url,
+            "WORKER_KUBECONFIG": str(state.kubeconfig),
             "PODIUM_SIMULATE_PASSWORD": "glow-worm",
             "PODIUM_OTA_HOST": "127.0.0.1",
             "PODIUM_OTA_PORT": "0",
         }
-        if self._state.wishes.context:
-            env["WORKER_CONTEXT"] = self._state.wishes.context
-        log = self._stack.folder / "logs" / f"{name}.log"
+        if state.wishes.context:
+            env["WORKER_CONTEXT"] = state.wishes.context
+        log = self._stage.stack.folder / "logs" / f"{name}.log"
         return Program(name, argv, self._folder, log, env, ("PODIUM_ARTIFACTS",))
 
-    def _follow(self, runs: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-        """Starts them; their statuses when all have succeeded."""
-        self._apply(list(runs.values()))
-        deadline = time.monotonic() + self._within
-        while True:
+    def _follow(self, *runs: dict[str, Any]) -> dict[str, dict[str, Any]]:
+        """Starts them; name → status, when all have succeeded."""
+        names = {run["metadata"]["name"] for run in runs}
+        found: dict[str, dict[str, Any]] = {}
+        self._stage.apply(runs)
+
+        def all_succeeded() -> bool:
+            nonlocal found
             found = {
                 item["metadata"]["name"]: item.get("status") or {}
                 for item in self._read("workflowruns")
-                if item["metadata"]["name"] in runs
+                if item["metadata"]["name"] in names
             }
-            self._show([*(_words(name, status) for name, status in found.items()), *self._device_words()])
+            words = [*(_words(name, status) for name, status in found.items()), *self._device_words()]
+            self._stage.say_once("  " + " | ".join(words))
             for name, status in found.items():
-                if status.get("phase") in _FINISHED - {"Succeeded"}:
+                if status.get("phase") in FINISHED - {"Succeeded"}:
                     raise LocalError(f"{name} ended {status['phase']}: {status.get('message', '')}")
-            if all(status.get("phase") == "Succeeded" for status in found.values()):
-                return found
-            if time.monotonic() > deadline:
-                raise LocalError(
-                    f"not ended within {self._within:.0f} s: {', '.join(runs)}; "
-                    f"podium logs RUN -n {NAMESPACE} says where it is"
-                )
-            time.sleep(_LOOK_EVERY)
+            return all(status.get("phase") == "Succeeded" for status in found.values())
 
-    def _await_builds(self, commit: str) -> None:
-        deadline = time.monotonic() + 30.0
-        while not all(_build(item) == commit for item in self._read("devices")):
-            if time.monotonic() > deadline:
-                raise LocalError(
-                    f"not every device says that it runs {commit}: kubectl get devices -n {NAMESPACE}"
-                )
-            time.sleep(_LOOK_EVERY)
-        self._show(self._device_words())
+        self._stage.until(
+            all_succeeded,
+            within=self._within,
+            otherwise=lambda: f"{', '.join(names)}; podium logs RUN -n {NAMESPACE} says where it is",
+        )
+        return found
 
     def _device_words(self) -> list[str]:
         return [
@@ -230,23 +216,12 @@ class FirmwareDemo:
             for item in self._read("devices")
         ]
 
-    def _show(self, words: list[str]) -> None:
-        line = "  " + " | ".join(words)
-        if line != self._shown:
-            self._say(line)
-            self._shown = line
-
-    def _apply(self, bodies: list[dict[str, Any]]) -> None:
-        self._kubectl("apply", "-f", "-", stdin="\n---\n".join(map(json.dumps, bodies)))
-
     def _read(self, what: str) -> list[dict[str, Any]]:
-        items: list[dict[str, Any]] = json.loads(self._kubectl("get", what, "-o", "json"))["items"]
+        items: list[dict[str, Any]] = self._stage.read(what, "-n", NAMESPACE)["items"]
         return items
 
-    def _kubectl(self, *arguments: str, stdin: str | None = None) -> str:
-        return run_kubectl(
-            self._state.kubectl, self._state.kubeconfig, *arguments, "-n", NAMESPACE, stdin=stdin
-        )
+    def _kubectl(self, *arguments: str) -> str:
+        return self._stage.kubectl(*arguments, "-n", NAMESPACE)
 
 
 def _run(name: str, workflow: str, device: dict[str, Any], **given: Any) -> dict[str, Any]:

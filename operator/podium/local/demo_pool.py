@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import json
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from podium.local.control_plane import run_kubectl
+from podium.local.demo_stage import FINISHED, Stage
 from podium.local.errors import LocalError
 from podium.local.parts import NODE
 from podium.local.state import StackState
 
 RUNS = 12
 _EXAMPLE = Path("pools") / "burst.yaml"
-_LOOK_EVERY = 0.5
 
 
 def has_pods(state: StackState) -> bool:
@@ -25,9 +21,7 @@ def has_pods(state: StackState) -> bool:
     return NODE in state.parts
 
 
-def run_pool_demo(
-    state: StackState, examples: Path, *, say: Callable[[str], None], within: float = 120.0
-) -> list[tuple[int, int]]:
+def run_pool_demo(stage: Stage, examples: Path, *, within: float = 120.0) -> list[tuple[int, int]]:
     """Start a burst of runs, and watch the pool; (pods wanted before, after) of each of its decisions.
 
     Raises LocalError if a run does not succeed at its first attempt, or the pool does not go back to zero.
@@ -38,53 +32,44 @@ def run_pool_demo(
         next(body for body in bodies if body["kind"] == kind) for kind in ("Workflow", "WorkerPool")
     )
     place = ("-n", pool["metadata"]["namespace"])
-
-    def kubectl(*arguments: str, stdin: str | None = None) -> str:
-        return run_kubectl(state.kubectl, state.kubeconfig, *arguments, stdin=stdin)
-
-    def read(*what: str) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(kubectl("get", *what, *place, "-o", "json"))
-        return found
-
-    say(kubectl("apply", "-f", str(path)).rstrip())
-    kubectl(
+    stage.say(stage.kubectl("apply", "-f", str(path)).rstrip())
+    stage.kubectl(
         "wait", f"workflow/{workflow['metadata']['name']}", *place, "--for=condition=Ready", "--timeout=60s"
     )
-    runs = [_run(workflow, number) for number in range(RUNS)]
-    kubectl("delete", "workflowruns", "--all", *place)
-    kubectl("apply", "-f", "-", stdin="\n---\n".join(json.dumps(run) for run in runs))
-    say(f"{RUNS} runs at once")
-    deadline, shown, grew = time.monotonic() + within, "", False
-    while True:
-        status = read("workerpool", pool["metadata"]["name"]).get("status") or {}
-        phases = [item.get("status", {}).get("phase", "") for item in read("workflowruns")["items"]]
-        line = _line(status, phases)
-        if line != shown:
-            say(line)
-            shown = line
-        grew |= status.get("replicas", 0) > 0
-        if (
-            grew
-            and not status.get("replicas")
-            and not status.get("draining")
-            and all(p == "Succeeded" for p in phases)
-        ):
-            break
-        if bad := [phase for phase in phases if phase in ("Failed", "TimedOut", "Terminated")]:
+    stage.kubectl("delete", "workflowruns", "--all", *place)
+    stage.apply(_run(workflow, number) for number in range(RUNS))
+    stage.say(f"{RUNS} runs at once")
+    grew = False
+
+    def status() -> dict[str, Any]:
+        return stage.read("workerpool", pool["metadata"]["name"], *place).get("status") or {}
+
+    def follows() -> bool:
+        nonlocal grew
+        now = status()
+        phases = [
+            item.get("status", {}).get("phase", "") for item in stage.read("workflowruns", *place)["items"]
+        ]
+        stage.say_once(_line(now, phases))
+        if bad := FINISHED.intersection(phases) - {"Succeeded"}:
             raise LocalError(
-                f"{len(bad)} runs of the burst did not succeed: kubectl get workflowruns {' '.join(place)}"
+                f"runs of the burst ended {', '.join(bad)}: kubectl get workflowruns {' '.join(place)}"
             )
-        if time.monotonic() > deadline:
-            raise LocalError(
-                f"the pool is not done within {within:.0f} s: podium pool explain renderers {' '.join(place)}"
-            )
-        time.sleep(_LOOK_EVERY)
+        grew |= now.get("replicas", 0) > 0
+        gone = not now.get("replicas") and not now.get("draining")
+        return grew and gone and all(phase == "Succeeded" for phase in phases)
+
+    stage.until(
+        follows, within=within, otherwise=lambda: f"podium pool explain renderers {' '.join(place)} says why"
+    )
     attempts = [
-        task["attempts"] for item in read("workflowruns")["items"] for task in item["status"]["tasks"]
+        task["attempts"]
+        for item in stage.read("workflowruns", *place)["items"]
+        for task in item["status"]["tasks"]
     ]
     if attempts != [1] * RUNS:
         raise LocalError(f"a task was begun more than once: attempts {attempts}")
-    return [(item["from"], item["to"]) for item in reversed(status.get("decisions") or [])]
+    return [(item["from"], item["to"]) for item in reversed(status().get("decisions") or [])]
 
 
 def _run(workflow: dict[str, Any], number: int) -> dict[str, Any]:
