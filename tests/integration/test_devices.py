@@ -49,11 +49,6 @@ def says(kind: str, status: str, reason: str) -> Any:
     return lambda body: words(body).get(kind) == (status, reason)
 
 
-async def events(bed: Bed, reason: str) -> list[Json]:
-    found = json.loads(await bed.kubectl("get", "events.events.k8s.io", "-n", bed.namespace, "-o", "json"))
-    return [item for item in found["items"] if item["reason"] == reason]
-
-
 async def test_devices_are_seen_and_lost_and_seen_again(bed: Bed) -> None:
     async with fleet(count=3) as bench:
         await bed.start_operator()
@@ -74,7 +69,7 @@ async def test_devices_are_seen_and_lost_and_seen_again(bed: Bed) -> None:
         assert is_ready(body), "Ready means accepted, not online"
         assert body["status"]["firmware"]["reported"]["build"] == first.spec.build
         assert f"{first.spec.address}:{bench.fleet.health_port}" in condition(body, "Online")["message"]
-        await eventually(lambda: events(bed, "DeviceOffline"), bool)
+        await eventually(lambda: bed.events("DeviceOffline"), bool)
 
         first.switch_on()
         await bed.until("Device", first.spec.name, says("Online", "True", "Answering"))

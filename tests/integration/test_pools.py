@@ -1,10 +1,13 @@
 """WorkerPools on the real servers; their pods run as processes on the stand-in node."""
 
 import json
+import re
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from podium.core.pools import report
 from support.bed import Bed, condition, workflow_run
 from support.eventually import eventually
 from support.outage_proxy import OutageProxy
@@ -213,6 +216,32 @@ async def test_mistakes_are_told_in_the_status(bed: Bed) -> None:
     assert "wait belongs to WorkerPool first" in (await ready("second", "TaskTypeTaken"))["message"]
     assert "second" not in await bed.kubectl("get", "deployments", "-n", bed.namespace)
     assert (await deployment(bed, "taken"))["spec"]["template"]["metadata"]["labels"] == {"app": "x"}
+
+
+async def test_tasks_that_nobody_asks_for_are_told_on_the_pool_and_on_the_workflow(
+    bed: Bed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(report, "STARVED_AFTER", timedelta(seconds=5))
+    await bed.start_process_node()
+    await bed.start_operator()
+    # Its pod is well, and no worker: it asks Conductor for nothing.
+    asleep = pool(bed, "asleep", "wait", runtime="Other", replicas=1)
+    asleep["spec"]["template"]["spec"]["containers"][0]["command"] = ["sleep", "900"]
+    await bed.apply(asleep, sleeping("nap", 1))
+    await bed.until_ready("nap")
+    await bed.until("WorkerPool", "asleep", lambda item: item["status"].get("readyReplicas") == 1)
+    await bed.apply(workflow_run("r", "nap"))
+    body = await bed.until(
+        "WorkerPool", "asleep", lambda item: condition(item, "Ready").get("reason") == "Starved"
+    )
+    told = condition(body, "Ready")["message"]
+    assert re.fullmatch(r"1 task of wait waits, the oldest for \d+s, and nobody ever asked for them", told)
+    body = await bed.until(
+        "Workflow", "nap", lambda item: condition(item, "WorkersAvailable").get("reason") == "PoolNotReady"
+    )
+    assert "nobody ever asked for them" in condition(body, "WorkersAvailable")["message"]
+    for reason in ("Starved", "PoolNotReady"):
+        await eventually(lambda: bed.events(reason), bool)  # noqa: B023 - awaited within this turn
 
 
 async def test_a_quota_is_named_and_lifted_it_goes_on(bed: Bed) -> None:

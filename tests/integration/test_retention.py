@@ -1,11 +1,9 @@
 """Finished runs go when their time is over; what goes from Kubernetes stays in Conductor unless purged."""
 
 import asyncio
-import json
 
 import pytest
 
-from podium.ports import Json
 from support.bed import Bed, workflow, workflow_run
 from support.eventually import eventually
 
@@ -18,11 +16,6 @@ async def names(bed: Bed) -> set[str]:
 
 async def workflow_id(bed: Bed, name: str) -> str:
     return str((await bed.get("WorkflowRun", name))["status"]["conductor"]["workflowId"])
-
-
-async def events(bed: Bed, reason: str) -> list[Json]:
-    found = json.loads(await bed.kubectl("get", "events.events.k8s.io", "-n", bed.namespace, "-o", "json"))
-    return [item for item in found["items"] if item["reason"] == reason]
 
 
 async def rows(bed: Bed, name: str) -> set[str]:
@@ -44,7 +37,7 @@ async def test_finished_runs_go_by_their_time_and_stay_in_conductor(bed: Bed) ->
     await eventually(lambda: names(bed), lambda left: left == {"own", "tracked"})
     runs = await bed.conductor.get_runs([body["status"]["conductor"]["workflowId"]])
     assert [run.state for run in runs.values() if run] == ["COMPLETED"]
-    [event] = await eventually(lambda: events(bed, "RunsDeleted"), bool)
+    [event] = await eventually(lambda: bed.events("RunsDeleted"), bool)
     assert event["regarding"]["kind"] == "Workflow"
     assert (
         event["note"]
@@ -107,11 +100,11 @@ async def test_a_purged_run_is_gone_from_conductor_with_its_sub_workflows(bed: B
     assert (await bed.conductor.get_runs([run]))[run] is None
     await eventually(lambda: rows(bed, "outer"), lambda found: not found)
     await eventually(lambda: rows(bed, "inner"), lambda found: found == {kept})
-    [event] = await eventually(lambda: events(bed, "Purged"), bool)
+    [event] = await eventually(lambda: bed.events("Purged"), bool)
     assert event["note"] == (
         f"run {run} was removed from Conductor with 1 runs that it had started; its data is gone"
     )
-    [told] = await eventually(lambda: events(bed, "RunsDeleted"), bool)
+    [told] = await eventually(lambda: bed.events("RunsDeleted"), bool)
     assert told["note"].endswith("; removed from Conductor too")
 
 
@@ -133,7 +126,7 @@ async def test_a_purge_does_not_hang_when_conductor_is_away(bed: Bed) -> None:
     await bed.stop_operator()
     await bed.start_operator(conductor_url="http://127.0.0.1:1/api", deletion_timeout=2.0)
     await bed.kubectl("delete", "workflowrun", "p", "-n", bed.namespace, "--timeout=20s")
-    [event] = await eventually(lambda: events(bed, "PurgeIncomplete"), bool)
+    [event] = await eventually(lambda: bed.events("PurgeIncomplete"), bool)
     assert "no connection to Conductor" in event["note"]
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import os
 import secrets
 import subprocess
@@ -190,6 +191,13 @@ class Bed:
             return await self.cluster.get(self.key(kind, name))
         except Gone:
             return {}
+
+    async def events(self, reason: str) -> list[Json]:
+        """Those of the namespace with this reason."""
+        found = json.loads(
+            await self.kubectl("get", "events.events.k8s.io", "-n", self.namespace, "-o", "json")
+        )
+        return [item for item in found["items"] if item["reason"] == reason]
 
     async def until(
         self, kind: str, name: str, wanted: Callable[[Json], object], *, within: float = 30.0

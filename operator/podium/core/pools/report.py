@@ -218,7 +218,11 @@ def _starved(seen: Seen, found: Assessment, now: datetime) -> str:
             asked = (
                 f"nobody has asked for them for {_age(now - last)}" if last else "nobody ever asked for them"
             )
-            return f"{queue.waiting} tasks of {name} wait, the oldest for {_age(waits)}, and {asked}"
+            one = queue.waiting == 1
+            return (
+                f"{queue.waiting} {'task' if one else 'tasks'} of {name} {'waits' if one else 'wait'}, "
+                f"the oldest for {_age(waits)}, and {asked}"
+            )
     return ""
 
 
