@@ -299,6 +299,17 @@ def test_tasks_that_wait_while_nobody_asks_for_them_are_told() -> None:
     assert conditions["Ready"]["reason"] == "Serving"
 
 
+@pytest.mark.parametrize(("waited", "again"), [(0, 60), (50, 10), (58, 5), (600, 5)])
+def test_that_tasks_wait_too_long_is_found_by_the_time_alone(waited: int, again: int) -> None:
+    of = seen(1, (pod("a"),), {"a": 1}, depth=2, polled={})
+    depths = Depths({"resize": 2}, NOW, {"resize": NOW - timedelta(seconds=waited)})
+    decided, _, conditions = report(replace(of, depths=depths))
+    assert decided.requeue_after == timedelta(seconds=again)
+    assert conditions["Ready"]["reason"] == ("Starved" if waited >= 60 else "Serving")
+    rest, _, _ = report(seen(0, depth=0, polled={}))
+    assert rest.requeue_after is None
+
+
 # --- what waits ---------------------------------------------------------------------------------------
 
 

@@ -2,10 +2,11 @@
 
 import os
 import shutil
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
+from moto.server import ThreadedMotoServer
 
 from support.firmware import SAMPLE, Repository, Run
 from support.webhook import Webhook
@@ -36,6 +37,16 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
 def another_run(run: Run) -> Callable[[str], Run]:
     """Another run on the same worker."""
     return lambda name: Run(run.context.data_dir, name)
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[str]:
+    """Its URL: an S3 without a bucket."""
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
 
 
 @pytest.fixture(autouse=True)

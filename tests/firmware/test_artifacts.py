@@ -17,7 +17,6 @@ import boto3
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from moto.server import ThreadedMotoServer
 
 from podium_workers import Reject, Retry
 from podium_workers.services import artifacts, s3
@@ -35,15 +34,6 @@ from podium_workers.services.s3 import S3Shelf
 DAY = 86_400.0
 IMAGE = b"\xe9 an image"
 SHA = hashlib.sha256(IMAGE).hexdigest()
-
-
-@pytest.fixture(scope="module")
-def s3_server() -> Iterator[str]:
-    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
 
 
 @pytest.fixture

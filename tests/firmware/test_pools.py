@@ -2,9 +2,9 @@
 
 import os
 import sys
-from pathlib import Path
 from typing import Any
 
+import boto3
 import yaml
 
 from support.bed import Bed, condition
@@ -15,37 +15,46 @@ from support.workshop import ended
 WORKFLOWS = ("firmware-build-failed", "firmware-rollback", "firmware-ci")
 
 
-def shipped_pools(bed: Bed, data_dir: Path) -> list[dict[str, Any]]:
-    """As they are in the manifest, but for what is a site's own: image, store, addresses."""
+def shipped_pools(bed: Bed) -> list[dict[str, Any]]:
+    """As they are in the manifest, but for the image."""
     text = (SAMPLE.parent / "pools" / "firmware-pools.yaml").read_text()
     pools = [body for body in yaml.safe_load_all(text) if body]
     for body in pools:
         (container,) = body["spec"]["template"]["spec"]["containers"]
-        container["image"] = "podium-firmware-worker"
-        # What the image's own command says.
-        container["command"] = [
-            "podium-worker", "--no-builtin", "--functions", "podium_workers.firmware",
-            "--data-dir", str(data_dir / body["metadata"]["name"]),
-        ]  # fmt: skip
-        del container["envFrom"]
-        container["env"] = [
+        container["env"] += [
             {"name": "CONDUCTOR_SERVER_URL", "value": bed.conductor_url},
-            {"name": "PODIUM_ARTIFACTS", "value": str(data_dir / "artifacts")},
+            # What the image has.
+            {"name": "WORKER_FUNCTIONS", "value": "podium_workers.firmware"},
+            {"name": "WORKER_DATA_DIR", "value": "/tmp/podium-data"},
+            {"name": "PYTHONPATH", "value": os.pathsep.join(path for path in sys.path if path)},
             # The stand-in node puts the pod's own address in its place.
             {"name": "PODIUM_OTA_HOST", "value": "0.0.0.0"},
-            {"name": "PYTHONPATH", "value": os.pathsep.join(path for path in sys.path if path)},
         ]
     return pools
 
 
+def artifact_store(url: str) -> dict[str, Any]:
+    """The bucket that the manifest names, and the Secret for it."""
+    keys = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret"}
+    boto3.client(
+        "s3", region_name="us-east-1", endpoint_url=url,
+        aws_access_key_id=keys["AWS_ACCESS_KEY_ID"], aws_secret_access_key=keys["AWS_SECRET_ACCESS_KEY"],
+    ).create_bucket(Bucket="firmware")  # fmt: skip
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": "artifact-store"},
+        "stringData": {**keys, "AWS_ENDPOINT_URL": url, "AWS_REGION": "us-east-1"},
+    }
+
+
 async def test_a_commit_is_built_and_sent_by_pools_that_wake_for_it(
-    bed: Bed, sample: Repository, tmp_path: Path
+    bed: Bed, sample: Repository, s3_server: str
 ) -> None:
     await bed.start_process_node()
     await bed.start_operator()
-    builders, sender = shipped_pools(bed, tmp_path / "data")
     await bed.apply(*((SAMPLE.parent / f"{name}.yaml").read_text() for name in WORKFLOWS))
-    await bed.apply(builders, sender)
+    await bed.apply(artifact_store(s3_server), *shipped_pools(bed))
     for name in WORKFLOWS:
         await bed.until_ready(name)
     body = await bed.until(

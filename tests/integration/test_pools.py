@@ -239,7 +239,8 @@ async def test_tasks_that_nobody_asks_for_are_told_on_the_pool_and_on_the_workfl
     body = await bed.until(
         "Workflow", "nap", lambda item: condition(item, "WorkersAvailable").get("reason") == "PoolNotReady"
     )
-    assert "nobody ever asked for them" in condition(body, "WorkersAvailable")["message"]
+    told = condition(body, "WorkersAvailable")["message"]
+    assert told == "no worker polls wait: WorkerPool asleep is not ready (Starved)"
     for reason in ("Starved", "PoolNotReady"):
         await eventually(lambda: bed.events(reason), bool)  # noqa: B023 - awaited within this turn
 

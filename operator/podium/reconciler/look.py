@@ -169,7 +169,11 @@ class Look:
         for pool in pools:
             assert pool.spec is not None
             domain = domain_of(pool, link)
-            self._depths[pool.key] = Depths({name: depths[name, domain] for name in pool.spec.task_types}, at)
+            found = {name: depths[name, domain] for name in pool.spec.task_types}
+            before = self._depths.get(pool.key)
+            known = before.since if isinstance(before, Depths) else {}
+            since = {name: known.get(name, at) for name, depth in found.items() if depth}
+            self._depths[pool.key] = Depths(found, at, since)
 
     def _worth_asking(self, pools: list[WorkerPool], now: datetime) -> list[PodSeen]:
         """Pods whose word may have changed: all of a pool with work, those without now and then."""

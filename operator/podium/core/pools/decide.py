@@ -31,6 +31,8 @@ class Depths:
 
     by_type: Mapping[str, int]
     at: datetime
+    since: Mapping[str, datetime] = field(default_factory=dict)
+    """Task type → since when every look has found something in its queue."""
 
 
 @dataclass(frozen=True)

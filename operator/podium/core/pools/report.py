@@ -39,7 +39,7 @@ def build_report(seen: Seen, found: Assessment, now: datetime) -> Report:
         status,
         words,
         tuple(notes),
-        _again(seen, found),
+        _again(seen, found, now),
         urgent=bool(notes) or moved or any(_is_news(seen, word, by_message=False) for word in words),
     )
 
@@ -205,16 +205,26 @@ def _queue_words(seen: Seen, found: Assessment, now: datetime) -> tuple[Word, ..
     return ()
 
 
+def _waits(seen: Seen, found: Assessment, now: datetime) -> dict[str, timedelta]:
+    """Task type → how long tasks of it have waited: the oldest that is known, else how long any was seen."""
+    if found.backlog is None or not isinstance(seen.depths, Depths):
+        return {}
+    waits = {}
+    for name, queue in found.backlog.queues.items():
+        oldest = seen.facts[name].oldest_ms if name in seen.facts else 0
+        since = now.fromtimestamp(oldest / 1000, now.tzinfo) if oldest else seen.depths.since.get(name)
+        if queue.waiting and since is not None:
+            waits[name] = now - since
+    return waits
+
+
 def _starved(seen: Seen, found: Assessment, now: datetime) -> str:
     """Which types wait, and nobody asks for them."""
-    if seen.polled is None or found.backlog is None or not isinstance(seen.depths, Depths):
+    if seen.polled is None or found.backlog is None:
         return ""
-    for name, queue in found.backlog.queues.items():
-        facts = seen.facts.get(name)
-        since = facts.oldest_ms if facts is not None else 0
-        waits = now - now.fromtimestamp(since / 1000, now.tzinfo) if since else timedelta()
-        last = seen.polled.get(name)
-        if queue.waiting and waits >= STARVED_AFTER and (last is None or now - last >= STARVED_AFTER):
+    for name, waits in _waits(seen, found, now).items():
+        queue, last = found.backlog.queues[name], seen.polled.get(name)
+        if waits >= STARVED_AFTER and (last is None or now - last >= STARVED_AFTER):
             asked = (
                 f"nobody has asked for them for {_age(now - last)}" if last else "nobody ever asked for them"
             )
@@ -285,7 +295,10 @@ def _is_news(seen: Seen, word: Word, *, by_message: bool = True) -> bool:
     )
 
 
-def _again(seen: Seen, found: Assessment) -> timedelta | None:
+def _again(seen: Seen, found: Assessment, now: datetime) -> timedelta | None:
     if seen.failure or isinstance(seen.around, Unknown) or seen.taken:
         return _LOOK_AGAIN
-    return found.verdict.look_again
+    waits = _waits(seen, found, now).values()
+    # That tasks wait too long is told by the time alone: nothing else may move meanwhile.
+    starves = max(STARVED_AFTER - max(waits), _LOOK_AGAIN) if waits else None
+    return min(filter(None, (found.verdict.look_again, starves)), default=None)
