@@ -37,6 +37,7 @@ _SHORTEST = 0.1
 # By the law, as quick as it gets: what is decided hastily must be right all the same.
 _QUICK = {"pollingInterval": "500ms", "cooldownPeriod": "1s", "scaleDown": {"stabilizationWindow": "1s"}}
 _HAND_MOST = 3
+_TOLD_EVERY = 20
 STOPPED_EARLY = 128 + signal.SIGTERM
 """The exit code of a worker that had not begun to listen to signals, nor to take tasks."""
 
@@ -79,9 +80,16 @@ async def shrink_at_random(bed: Bed, image: str, wanted: int, longest: float, wi
     await eventually(lambda: bed.kubectl("get", "deployments", "-n", bed.namespace), _has_all)
     async with watch_pools(bed) as watch, naps_of(bed) as naps:
 
+        told = 0
+
         def enough() -> bool:
+            nonlocal told
+            count = len(watch.scale_downs)
+            if count >= told + _TOLD_EVERY:
+                told = count
+                print(f"{count} of {wanted} scale-downs, {time.monotonic() - began:.0f} s", flush=True)
             late = time.monotonic() - began > within
-            return late or len(watch.scale_downs) >= wanted
+            return late or count >= wanted
 
         async with asyncio.TaskGroup() as tasks:
             for name, most in (("calm", 6), ("wide", 12), ("hand", 10)):
