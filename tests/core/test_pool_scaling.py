@@ -132,6 +132,33 @@ def test_an_outage_shrinks_nothing_however_long() -> None:
     assert pool.sees(need()).replicas == 7
 
 
+def test_a_pool_at_rest_below_its_min_replicas_stays_there_on_no_news_and_after_a_restart() -> None:
+    pool = Pool(replace(LIMITS, least=2, idle=0))
+    for _ in range(200):
+        pool.sees(need())
+    assert pool.replicas == 0
+    assert pool.sees(need(queued=None)).replicas == 0
+    pool.memory = Memory(since=pool.now, begun=pool.now)
+    assert pool.sees(need()).replicas == 0
+    assert pool.sees(need(queued=1)).replicas == 2
+
+
+def test_after_an_outage_in_which_nothing_moved_a_whole_window_is_seen_first() -> None:
+    pool = Pool(replicas=20)
+    pool.sees(need(busy=80))
+    pool.sees(need(queued=None))
+    # Only what moves makes a pass.
+    assert pool.sees(need(busy=5), after=600).replicas == 20
+    assert pool.sees(need(busy=5), after=58).replicas == 20
+    assert pool.sees(need(busy=5), after=4).replicas < 20
+
+
+def test_pods_that_did_not_answer_are_looked_at_again_soon() -> None:
+    pool = Pool(replicas=3)
+    assert pool.sees(need(unseen_pods=1)).look_again == timedelta(seconds=5)
+    assert pool.sees(need(queued=None)).look_again is None
+
+
 def test_an_unseen_pod_holds_but_a_known_backlog_still_grows_it() -> None:
     pool = Pool(replicas=3)
     for _ in range(300):

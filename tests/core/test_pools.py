@@ -378,6 +378,25 @@ def test_the_pods_pass_the_restricted_standard_and_know_their_conductor() -> Non
     assert spec["shareProcessNamespace"] is True, "process 1 does not hear a signal while it starts"
 
 
+def test_a_variable_stands_before_those_that_refer_to_it_whatever_the_template_has() -> None:
+    field = {"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}
+    container = {"name": "worker", "image": "w:1", "env": [field]}
+    spec = deployment_of(pool(template={"spec": {"containers": [container]}}))["spec"]["template"]["spec"]
+    env = spec["containers"][0]["env"]
+    listen = next(item["value"] for item in env if item["name"] == "WORKER_LISTEN")
+    assert listen == "$(PODIUM_POD_IP):9464"
+    before = [item["name"] for item in env][: [item["name"] for item in env].index("WORKER_LISTEN")]
+    assert "PODIUM_POD_IP" in before
+    assert field in env
+
+
+def test_a_pod_that_has_not_answered_when_its_pool_may_shrink_is_asked_again() -> None:
+    late = {"uid-a": load(0, NOW - timedelta(seconds=10))}
+    of = seen(1, (pod("a"),), loads=late, done=frozenset({"loads"}))
+    assert isinstance(found := decide_pool(of, NOW), Assessment)
+    assert (found.verdict.replicas, found.verdict.look_again) == (1, timedelta(seconds=5))
+
+
 def test_what_the_template_says_wins() -> None:
     containers = [
         {"name": "proxy", "image": "p:1"},

@@ -12,7 +12,7 @@ from podium.core.pools.pods import DELETION_COST
 from podium.ports import Conflict, Gone, Json, RetryLater, WorkerLoad
 from support.fakes import FakeClock
 
-OnList = Callable[[list[Json]], None]
+OnList = Callable[[list[Json], str], None]
 OnObject = Callable[[Json], None]
 
 
@@ -53,6 +53,7 @@ class FakeWorkloads:
         """Pods that were chosen while they had tasks."""
         self.deaf = False
         """Workers do not answer."""
+        self.namespaces = ("",)
         self.history: list[int] = []
         """Replicas of the Deployment, each time that they changed."""
 
@@ -97,7 +98,7 @@ class FakeWorkloads:
         self._following[kind] = (on_list, on_object, on_gone)
         if kind not in self.trouble:
             bodies = [body for (of, _), body in self.objects.items() if of == kind]
-            on_list([pod.body for pod in self.pods.values()] if kind == "Pod" else bodies)
+            on_list([pod.body for pod in self.pods.values()] if kind == "Pod" else bodies, "")
         await asyncio.Event().wait()
 
     async def read_load(self, ip: str) -> WorkerLoad:

@@ -124,12 +124,12 @@ async def watch_pools(bed: Bed) -> AsyncIterator[PoolWatch]:
     watch, listed = PoolWatch(), asyncio.Event()
     workloads = KubernetesWorkloads(bed.cluster._api, (bed.namespace,))
 
-    def on_deployments(items: list[Json]) -> None:
+    def on_deployments(items: list[Json], _: str) -> None:
         for item in items:
             watch.put_deployment(item)
         listed.set()
 
-    def on_pods(items: list[Json]) -> None:
+    def on_pods(items: list[Json], _: str) -> None:
         for item in items:
             watch.put_pod(item)
 

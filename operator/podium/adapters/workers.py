@@ -53,10 +53,21 @@ class HttpWorkers:
                 async with self._session.get(url, timeout=timeout, allow_redirects=False) as answer:
                     if answer.status != 200:
                         raise RetryLater(f"the worker at {ip} answered HTTP {answer.status}")
-                    page = (await answer.content.read(_MOST_BYTES)).decode("utf-8", "replace")
+                    page = await _read(answer.content)
             except (aiohttp.ClientError, TimeoutError, OSError) as error:
                 raise RetryLater(f"the worker at {ip} does not answer: {type(error).__name__}") from error
         return parse_load(page, self._clock.now())
+
+
+async def _read(content: aiohttp.StreamReader) -> str:
+    """All of a page; a read of the stream alone is what has arrived so far."""
+    parts, size = [], 0
+    async for part in content.iter_any():
+        parts.append(part)
+        size += len(part)
+        if size > _MOST_BYTES:
+            raise RetryLater(f"a worker's metrics are longer than {_MOST_BYTES} bytes")
+    return b"".join(parts).decode("utf-8", "replace")
 
 
 def parse_load(page: str, now: datetime) -> WorkerLoad:
@@ -69,14 +80,14 @@ def parse_load(page: str, now: datetime) -> WorkerLoad:
         for family in text_string_to_metric_families(wanted + "\n"):
             for sample in family.samples:
                 if sample.name == BUSY:
-                    busy = int(sample.value)
+                    busy = max(0, int(sample.value))
                 elif sample.name == DRAINING:
                     draining = sample.value > 0
                 elif sample.name == RUNNING and sample.value > 0:
                     running[sample.labels["task_type"]] = int(sample.value)
                 elif sample.name == LAST_POLL and sample.value > 0:
                     last_poll = datetime.fromtimestamp(sample.value, UTC)
-    except (ValueError, KeyError) as error:
+    except (ValueError, KeyError, OverflowError, OSError) as error:
         raise RetryLater(f"a worker's metrics cannot be read: {error}") from error
     if busy is None:
         raise RetryLater(f"a worker's metrics have no {BUSY}: is it podium-worker?")

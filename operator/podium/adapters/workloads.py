@@ -39,7 +39,7 @@ class KubernetesWorkloads:
     def __init__(self, api: Any, namespaces: tuple[str, ...] = ()) -> None:
         """`api`: the open client of a KubernetesCluster. `namespaces`: the ones served; empty: all."""
         self._api = api
-        self._namespaces = namespaces
+        self.namespaces = namespaces or ("",)
         self.writes = 0
         """Writes made so far."""
         self.trouble: dict[str, str] = {}
@@ -72,27 +72,20 @@ class KubernetesWorkloads:
     async def follow(
         self,
         kind: str,
-        on_list: Callable[[list[Json]], None],
+        on_list: Callable[[list[Json], str], None],
         on_object: Callable[[Json], None],
         on_gone: Callable[[Json], None],
     ) -> None:
         """Tell of all objects of a kind with a pool's label, until cancelled: first all, then what moves."""
-        listed: dict[str, list[Json]] = {}
-
-        def list_again(namespace: str, items: list[Json]) -> None:
-            listed[namespace] = items
-            if len(listed) == max(1, len(self._namespaces)):
-                on_list([item for part in listed.values() for item in part])
-
         async with asyncio.TaskGroup() as tasks:
-            for namespace in self._namespaces or ("",):
-                tasks.create_task(self._follow(kind, namespace, list_again, on_object, on_gone))
+            for namespace in self.namespaces:
+                tasks.create_task(self._follow(kind, namespace, on_list, on_object, on_gone))
 
     async def _follow(
         self,
         kind: str,
         namespace: str,
-        on_list: Callable[[str, list[Json]], None],
+        on_list: Callable[[list[Json], str], None],
         on_object: Callable[[Json], None],
         on_gone: Callable[[Json], None],
     ) -> None:
@@ -101,7 +94,7 @@ class KubernetesWorkloads:
             try:
                 if not version:
                     items, version = await self._list(kind, namespace)
-                    on_list(namespace, items)
+                    on_list(items, namespace)
                     self.trouble.pop(kind, None)
                     pause = 0.25
                 async for event, body in self._watch(kind, namespace, version):

@@ -12,6 +12,8 @@ class Workloads(Protocol):
 
     trouble: dict[str, str]
     """Kind → why its objects cannot be followed now."""
+    namespaces: tuple[str, ...]
+    """Those that are served, each of which is listed by itself; ("",): all, at once."""
 
     async def make(self, body: Json) -> Json:
         """Create an object. Raises Conflict if there is one of its name; Refused if it makes no sense."""
@@ -32,13 +34,13 @@ class Workloads(Protocol):
     async def follow(
         self,
         kind: str,
-        on_list: Callable[[list[Json]], None],
+        on_list: Callable[[list[Json], str], None],
         on_object: Callable[[Json], None],
         on_gone: Callable[[Json], None],
     ) -> None:
         """Tell of all objects of a kind with a pool's label, until cancelled: first all, then what moves.
 
-        After a gap everything is listed again.
+        `on_list(objects, namespace)`: all that there are in one of `namespaces`; again after a gap.
         """
         ...
 

@@ -20,7 +20,8 @@ class Fleet:
         self._wake = wake
         self._owned: dict[Key, OwnedSeen] = {}
         self._pods: defaultdict[Key, dict[str, PodSeen]] = defaultdict(dict)
-        self._unlisted = {"Pod", *get_args(OwnedKind)}
+        kinds = ("Pod", *get_args(OwnedKind))
+        self._unlisted = {(kind, namespace) for kind in kinds for namespace in workloads.namespaces}
         self.listed = asyncio.Event()
         """Set once everything was listed: before that nothing is known to be absent."""
 
@@ -39,7 +40,7 @@ class Fleet:
         """Why not everything could be listed yet; "": it could, or was not tried yet."""
         if self.listed.is_set():
             return ""
-        told = (self._workloads.trouble.get(kind) for kind in sorted(self._unlisted))
+        told = (self._workloads.trouble.get(kind) for kind, _ in sorted(self._unlisted))
         return next((f"the pools' objects cannot be read: {words}" for words in told if words), "")
 
     def owned(self, pool: Key) -> dict[str, OwnedSeen]:
@@ -78,13 +79,15 @@ class Fleet:
     # --- from the watch ------------------------------------------------------------------------------
 
     async def _follow_owned(self, kind: str) -> None:
-        def on_list(items: list[Json]) -> None:
+        def on_list(items: list[Json], namespace: str) -> None:
             here = {Key(kind, item["metadata"]["namespace"], item["metadata"]["name"]) for item in items}
-            for key in [key for key in self._owned if key.kind == kind and key not in here]:
-                self._remove(key)
+            known = [key for key in self._owned if key.kind == kind and namespace in ("", key.namespace)]
+            for key in known:
+                if key not in here:
+                    self._remove(key)
             for item in items:
                 self.put_owned(item)
-            self._listed(kind)
+            self._listed(kind, namespace)
 
         def on_object(body: Json) -> None:
             self.put_owned(body)
@@ -98,14 +101,14 @@ class Fleet:
         if self._owned.pop(key, None) is not None:
             self._wake(_pool(key.namespace, key.name))
 
-    def _on_pods(self, items: list[Json]) -> None:
+    def _on_pods(self, items: list[Json], namespace: str) -> None:
         here = {item["metadata"]["uid"] for item in items}
-        for pods in list(self._pods.values()):
-            for pod in [pod for pod in pods.values() if pod.uid not in here]:
+        for pool in [key for key in self._pods if namespace in ("", key.namespace)]:
+            for pod in [pod for pod in self._pods[pool].values() if pod.uid not in here]:
                 self._drop_pod(pod)
         for item in items:
             self.put_pod(item)
-        self._listed("Pod")
+        self._listed("Pod", namespace)
 
     def _on_pod_gone(self, body: Json) -> None:
         self._drop_pod(project_pod(body))
@@ -117,8 +120,8 @@ class Fleet:
         if not self._pods[key]:
             del self._pods[key]
 
-    def _listed(self, kind: str) -> None:
-        self._unlisted.discard(kind)
+    def _listed(self, kind: str, namespace: str) -> None:
+        self._unlisted.discard((kind, namespace))
         if not self._unlisted:
             self.listed.set()
 

@@ -1,7 +1,9 @@
 """One look for all pools: the depths of their queues, and how busy their workers say they are."""
 
 import asyncio
+import contextlib
 import logging
+import random
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
@@ -24,6 +26,8 @@ _WARM_UP = timedelta(seconds=15)
 # Pods of a pool without work are asked this often: what they say hardly changes.
 _IDLE_SCRAPE = timedelta(seconds=8)
 _ASK_WHO_POLLS = timedelta(seconds=10)
+# Seconds. What takes longer is not known for now: news that are late would be stale.
+_LONGEST_READ = 5.0
 
 
 class Look:
@@ -50,7 +54,6 @@ class Look:
         self._needed: dict[tuple[str, str], str] = {}
         self._loads: dict[str, WorkerLoad] = {}
         self._marks: dict[Key, object] = {}
-        self._polled_at: datetime | None = None
         self._soon = asyncio.Event()
         self.looks = 0
 
@@ -79,22 +82,30 @@ class Look:
         self.looks += 1
         self._forget({pool.key for pool in pools})
         by_link: defaultdict[Link, list[WorkerPool]] = defaultdict(list)
+        apart: list[WorkerPool] = []
         for pool in pools:
             link = self._connections.of_pool(pool)
             if isinstance(link, Unknown):
                 self._depths[pool.key] = link
-            elif pool.spec is not None:
+            if isinstance(link, Unknown) or pool.spec is None:
+                apart.append(pool)
+            else:
                 by_link[link].append(pool)
         now = self._clock.now()
         self._facts = {
             link: gather_facts((view for _, view in link.tracker.active()), now) for link in by_link
         }
         self._needed = self._find_needed(by_link, now)
-        await asyncio.gather(
-            *(self._read_depths(link, users) for link, users in by_link.items()),
-            self.read_loads(self._worth_asking(pools, now)),
-        )
-        await self._ask_who_polls(by_link)
+        self._wake_moved(apart)
+        # A Conductor that hangs holds up its own pools only.
+        await asyncio.gather(*(self._look_at(link, users, now) for link, users in by_link.items()))
+
+    async def _look_at(self, link: Link, pools: list[WorkerPool], now: datetime) -> None:
+        await asyncio.gather(self._read_depths(link, pools), self.read_loads(self._worth_asking(pools, now)))
+        self._wake_moved(pools)
+        await self._ask_who_polls(link, pools)
+
+    def _wake_moved(self, pools: list[WorkerPool]) -> None:
         for pool in pools:
             mark = self._mark(pool)
             if self._marks.get(pool.key) != mark:
@@ -149,7 +160,10 @@ class Look:
             except RetryLater as error:
                 log.debug("pod %s/%s: %s", pod.namespace, pod.name, error)
 
-        await asyncio.gather(*(ask(pod) for pod in pods))
+        # Many that do not answer shall not hold up the others, nor always the same ones.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_LONGEST_READ):
+                await asyncio.gather(*(ask(pod) for pod in random.sample(pods, len(pods))))
 
     async def _read_depths(self, link: Link, pools: list[WorkerPool]) -> None:
         queues = {
@@ -159,9 +173,10 @@ class Look:
             for name in pool.spec.task_types
         }
         try:
-            depths = await link.conductor.read_depths(list(queues))
-        except PortError as error:
-            unknown = Unknown(str(error))
+            async with asyncio.timeout(_LONGEST_READ):
+                depths = await link.conductor.read_depths(list(queues))
+        except (PortError, TimeoutError) as error:
+            unknown = Unknown(str(error) or f"no answer within {_LONGEST_READ:.0f} s")
             for pool in pools:
                 self._depths[pool.key] = unknown
             return
@@ -193,16 +208,16 @@ class Look:
                     asked.append(pod)
         return asked
 
-    async def _ask_who_polls(self, by_link: Mapping[Link, list[WorkerPool]]) -> None:
+    async def _ask_who_polls(self, link: Link, pools: list[WorkerPool]) -> None:
         """Only where something waits: it tells whether anybody takes it."""
         now = self._clock.now()
-        if self._polled_at is not None and now - self._polled_at < _ASK_WHO_POLLS:
+        if link.pollers is not None and now - link.pollers[0] < _ASK_WHO_POLLS:
             return
-        for link, pools in by_link.items():
-            depths = (self._depths.get(pool.key) for pool in pools)
-            if any(isinstance(item, Depths) and any(item.by_type.values()) for item in depths):
-                self._polled_at = now
-                await link.read_pollers(now)
+        depths = (self._depths.get(pool.key) for pool in pools)
+        if any(isinstance(item, Depths) and any(item.by_type.values()) for item in depths):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_LONGEST_READ):
+                    await link.read_pollers(now)
 
     def _find_needed(
         self, by_link: Mapping[Link, list[WorkerPool]], now: datetime

@@ -230,7 +230,9 @@ class PoolReconciler:
                 return replace(seen, failure=f"{kind}: that of an earlier pool of this name is still going")
             if known.owner != seen.pool.uid:
                 return replace(seen, taken=kind)
-            return replace(seen, owned={**seen.owned, kind: known})
+            # How many pods there are is known from it, too: a pool that were taken for empty would shrink.
+            replicas = known.replicas if kind == "Deployment" else seen.replicas
+            return replace(seen, owned={**seen.owned, kind: known}, replicas=replicas)
         except PortError as error:
             return _failed(seen, kind, error)
         return self._stored(seen, manifest, body)

@@ -12,7 +12,7 @@ from podium.core.objects import WorkerPool
 from podium.core.pools.demand import Backlog, TaskLimit, TypeFacts, build_backlog
 from podium.core.pools.manifests import Surroundings, build_owned, hash_manifest
 from podium.core.pools.pods import OwnedSeen, PodSeen
-from podium.core.pools.scaling import Limits, Memory, Need, Verdict, decide_replicas
+from podium.core.pools.scaling import ASK_AGAIN, Limits, Memory, Need, Verdict, decide_replicas
 from podium.ports import WorkerLoad
 
 DEFAULT_INTERVAL = timedelta(seconds=2)
@@ -275,7 +275,9 @@ def _choose(seen: Seen, found: Assessment, now: datetime) -> tuple[Assessment, l
             count = free
             to = found.current - count
             words = f"{verdict.message}; {to} pods are at work"
-            verdict = replace(verdict, replicas=to, why=verdict.why if count else None, message=words)
+            why = verdict.why if count else None
+            # One that has not answered may be idle; its answer alone would not be news.
+            verdict = replace(verdict, replicas=to, why=why, message=words, look_again=ASK_AGAIN)
     chosen = {pod.uid for pod in staying[: max(0, count - not_made)]}
     marks = [(pod, _GOES_FIRST if pod.uid in chosen else 0) for pod in staying if pod.running]
     if not count:

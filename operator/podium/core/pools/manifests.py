@@ -228,7 +228,8 @@ def _secured(container: Json) -> Json:
 
 def _environment(spec: WorkerPoolSpec, around: Surroundings) -> list[Json]:
     env: list[Json] = [
-        {"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
+        # A name of our own: one that the template has as well would come after those that refer to it.
+        {"name": "PODIUM_POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
         {"name": "WORKER_ID", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
         {"name": "CONDUCTOR_SERVER_URL", "value": around.conductor_url},
         *_credentials(around),
@@ -239,7 +240,7 @@ def _environment(spec: WorkerPoolSpec, around: Surroundings) -> list[Json]:
             # "-" is podium-worker's word for no domain.
             {"name": "WORKER_NAMESPACES", "value": around.domain or "-"},
             {"name": "WORKER_CONCURRENCY", "value": str(spec.concurrency)},
-            {"name": "WORKER_LISTEN", "value": f"$(POD_IP):{METRICS_PORT}"},
+            {"name": "WORKER_LISTEN", "value": f"$(PODIUM_POD_IP):{METRICS_PORT}"},
             {"name": "WORKER_DRAIN_TIMEOUT", "value": f"{int(drain_time(spec, around).total_seconds())}s"},
             {"name": "WORKER_DATA_DIR", "value": _DATA},
         ]

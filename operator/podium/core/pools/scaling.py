@@ -20,6 +20,8 @@ from typing import Literal
 _MARGIN = 1.2
 # Rounding of floats must not make a pod: 8.000000001 slots are 8.
 _DUST = 1e-9
+ASK_AGAIN = timedelta(seconds=5)
+"""When pods that did not say what they do are looked at once more."""
 
 Why = Literal[
     "Backlog",
@@ -125,7 +127,12 @@ def decide_replicas(
     if wanted > current:
         return Verdict(wanted, _why_up(limits, current, raw, need), words, capped), memory
     if not need.known:
-        return _without_news(limits, current, memory, now, words), memory
+        verdict = _without_news(limits, current, memory, now, words)
+        if need.unseen_pods:
+            # When they answer again, nothing else may have moved.
+            again = min(verdict.look_again or ASK_AGAIN, ASK_AGAIN)
+            verdict = replace(verdict, look_again=again)
+        return verdict, memory
     calm = _pods(memory.peaks[0][1] * _MARGIN if memory.peaks else 0, limits)
     calm = max(min(limits.most, max(calm, floor)), min(current, need.busy_pods))
     if calm < current and current > limits.most:
@@ -148,7 +155,8 @@ def _floor(limits: Limits, current: int, need: Need, memory: Memory, now: dateti
         return max(limits.least, 1)
     last = memory.active_at or memory.since
     if now < last + limits.cooldown or not need.known:
-        return max(limits.least, min(current, 1))
+        # As it is: neither the last pods go, nor does a pool that rests begin to work on no news.
+        return max(limits.idle, min(current, max(limits.least, 1)))
     return limits.idle
 
 
@@ -184,7 +192,7 @@ def _remember(limits: Limits, need: Need, memory: Memory, now: datetime) -> Memo
     return replace(
         memory,
         # After a time without news a whole window has to be seen before anything goes.
-        since=now if not need.known else memory.since,
+        since=now if any(not moment.known for moment in until_now) else memory.since,
         peaks=tuple(peaks),
         active_at=now if active else memory.active_at,
         known_at=now if known else memory.known_at,
