@@ -22,6 +22,7 @@ SHORTEST_DRAIN = timedelta(minutes=10)
 _BESIDE_THE_DRAIN = timedelta(seconds=15)
 _DATA = "/var/lib/podium"
 _CA = "/var/run/podium/conductor-ca"
+_HEADERS = "/var/run/podium/conductor-headers"
 _API_VERSIONS: dict[OwnedKind, str] = {
     "Deployment": "apps/v1",
     "PodDisruptionBudget": "policy/v1",
@@ -169,10 +170,7 @@ def _build_pod(pool: WorkerPool, spec: WorkerPoolSpec, around: Surroundings) -> 
     volumes = list(given.get("volumes", ()))
     if spec.runtime == "Podium":
         volumes += [{"name": "podium-data", "emptyDir": {}}, {"name": "podium-tmp", "emptyDir": {}}]
-    if around.connection is not None and around.connection.ca_secret is not None:
-        ca = around.connection.ca_secret
-        items = [{"key": ca.key, "path": "ca.crt"}]
-        volumes.append({"name": "podium-ca", "secret": {"secretName": ca.name, "items": items}})
+    volumes += [{"name": name, "secret": secret} for name, _, secret in _mounted(around)]
     if volumes:
         pod["volumes"] = volumes
     return pod
@@ -189,8 +187,7 @@ def _build_worker(spec: WorkerPoolSpec, container: Json, around: Surroundings) -
     ]
     container.setdefault("terminationMessagePolicy", "FallbackToLogsOnError")
     mounts = list(container.get("volumeMounts", ()))
-    if around.connection is not None and around.connection.ca_secret is not None:
-        mounts.append({"name": "podium-ca", "mountPath": _CA, "readOnly": True})
+    mounts += [{"name": name, "mountPath": path, "readOnly": True} for name, path, _ in _mounted(around)]
     if spec.runtime == "Podium":
         mounts += [
             {"name": "podium-data", "mountPath": _DATA},
@@ -263,9 +260,22 @@ def _credentials(around: Surroundings) -> list[Json]:
     if connection.auth is not None and (key := connection.auth.secret) is not None:
         for name, part in (("CONDUCTOR_AUTH_KEY", key.key_id), ("CONDUCTOR_AUTH_SECRET", key.key_secret)):
             env.append({"name": name, "valueFrom": {"secretKeyRef": {"name": key.name, "key": part}}})
+    if connection.auth is not None and connection.auth.headers_secret is not None:
+        env.append({"name": "WORKER_HEADERS_DIR", "value": _HEADERS})
     if connection.ca_secret is not None:
         env.append({"name": "SSL_CERT_FILE", "value": f"{_CA}/ca.crt"})
     return env
+
+
+def _mounted(around: Surroundings) -> list[tuple[str, str, Json]]:
+    """(volume, where, Secret) of what a worker needs to come to its Conductor."""
+    connection, mounted = around.connection, []
+    if connection is not None and (ca := connection.ca_secret) is not None:
+        items = [{"key": ca.key, "path": "ca.crt"}]
+        mounted.append(("podium-ca", _CA, {"secretName": ca.name, "items": items}))
+    if connection is not None and connection.auth is not None and (headers := connection.auth.headers_secret):
+        mounted.append(("podium-headers", _HEADERS, {"secretName": headers.name}))
+    return mounted
 
 
 def _dump(model: Any) -> Json:
