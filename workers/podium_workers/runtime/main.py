@@ -17,6 +17,7 @@ from podium_workers.runtime.early import exit_on_sigterm
 from podium_workers.runtime.logs import FORMS, set_up_logs
 from podium_workers.runtime.registry import DuplicateTask, Function, registry
 from podium_workers.runtime.settings import (
+    MOST_AT_ONCE,
     Settings,
     Setup,
     count_processors,
@@ -90,7 +91,7 @@ class _Address(click.ParamType[tuple[str, int]]):
 @click.option("--shared", is_flag=True, envvar="WORKER_SHARED", help="Serve tasks without a namespace too.")
 @click.option(
     "--concurrency",
-    type=click.IntRange(1, 500),
+    type=click.IntRange(1, MOST_AT_ONCE),
     envvar="WORKER_CONCURRENCY",
     default=5,
     show_default=True,
@@ -99,7 +100,7 @@ class _Address(click.ParamType[tuple[str, int]]):
 )
 @click.option(
     "--processes",
-    type=click.IntRange(1, 500),
+    type=click.IntRange(1, MOST_AT_ONCE),
     envvar="WORKER_PROCESSES",
     metavar="N",
     help="Of them, cpu_bound ones at once.  [default: the processors that it may use; if all are, N above]",
