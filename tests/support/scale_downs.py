@@ -79,7 +79,6 @@ async def shrink_at_random(bed: Bed, image: str, wanted: int, longest: float, wi
         await bed.until_ready(flow["metadata"]["name"])
     await eventually(lambda: bed.kubectl("get", "deployments", "-n", bed.namespace), _has_all)
     async with watch_pools(bed) as watch, naps_of(bed) as naps:
-
         told = 0
 
         def enough() -> bool:
