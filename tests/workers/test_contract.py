@@ -3,10 +3,13 @@
 from datetime import UTC, datetime
 from pathlib import Path
 
+import click
 import pytest
 
 from podium.adapters.workers import parse_load
+from podium.api.v1alpha1.worker_pool import WorkerPoolSpec
 from podium_workers.runtime.attempt import KINDS
+from podium_workers.runtime.main import main
 from podium_workers.runtime.metrics import WorkerMetrics
 
 CONTRACT = {
@@ -51,6 +54,21 @@ def test_a_workers_page_grows_with_its_task_types_and_with_nothing_else(metrics)
     for collector in metrics.registry._collector_to_names:
         labels |= set(collector._labelnames)
     assert labels == {"task_type", "result", "outcome", "kind"}
+
+
+def test_a_worker_takes_every_concurrency_that_a_pool_may_say(monkeypatch):
+    """As its pods hand it over: what one side takes and the other refuses is a pod that crashes for ever."""
+    schema = WorkerPoolSpec.model_json_schema()["properties"]["concurrency"]
+    least, most = schema["minimum"], schema["maximum"]
+    for count in (least, most):
+        monkeypatch.setenv("WORKER_CONCURRENCY", str(count))
+        monkeypatch.setenv("WORKER_PROCESSES", str(count))  # where all functions are cpu_bound, as many
+        given = main.make_context("podium-worker", []).params
+        assert (given["concurrency"], given["processes"]) == (count, count)
+    for count in (least - 1, most + 1):
+        monkeypatch.setenv("WORKER_CONCURRENCY", str(count))
+        with pytest.raises(click.BadParameter):
+            main.make_context("podium-worker", [])
 
 
 def test_every_kind_of_failure_is_explained():

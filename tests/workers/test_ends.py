@@ -95,12 +95,39 @@ async def test_an_attempt_over_its_time_is_stopped_dropped_and_tried_again(desk)
     for kind in ("probe_nap", "probe_late", "busy_hang"):
         assert f'podium_worker_failures_total{{kind="timeout",task_type="{kind}"}} 1.0' in counted
         assert f'podium_worker_tasks_total{{outcome="dropped",task_type="{kind}"}} 1.0' in counted
-    assert "podium_worker_busy 1.0" in counted, "the thread cannot be stopped, and has its slot"
+    # The thread cannot be stopped, but nothing of it can be lost: its pod may go.
+    assert "podium_worker_busy 0.0" in counted
+    assert 'podium_worker_running{task_type="probe_late"} 0.0' in counted
     # The result of that thread is nobody's any more: a stop does not wait for it.
     worker.signal()
     assert await worker.exits(within=10) == 0
     assert "left behind: probe_late" in worker.said()
     assert (await desk.run(late))["status"] == "COMPLETED"
+
+
+async def test_a_worker_whose_slots_are_all_held_by_overdue_threads_makes_room_for_another(desk):
+    port = free_port()
+    code = "from podium_workers.runtime import main, worker; worker.EXHAUSTED_AFTER = 2.0; main.main()"
+    worker = await desk.worker(
+        *("--concurrency", "2", "--listen", f"127.0.0.1:{port}"),
+        program=("-c", code, "--no-builtin", "--functions", "probes"),
+    )
+    naps = [await desk.start("probe_nap", {"seconds": 60}, response_timeout=1, timeout=3) for _ in range(2)]
+    for run in naps:
+        assert (await desk.ended(run))["status"] == "TIMED_OUT"
+    one = await desk.start("probe_late", {"gate": "gate"}, response_timeout=1, timeout=3)
+    assert (await desk.ended(one))["status"] == "TIMED_OUT"
+    assert (await desk.ended(await desk.start("probe_add", {"a": 1})))["status"] == "COMPLETED"
+    assert "podium_worker_busy 0.0" in await metrics_of(port)
+    two = await desk.start("probe_late", {"gate": "gate"}, response_timeout=1, timeout=3)
+    assert (await desk.ended(two))["status"] == "TIMED_OUT"
+    waits = await desk.start("probe_add", {"a": 1})
+    assert await worker.exits(within=20) == 1
+    (told,) = [record for record in worker.records() if record["level"] == "ERROR"]
+    assert told["message"].startswith("all 2 slots are held by functions that still run")
+    for run in (one, two):
+        assert (await desk.task(run))["taskId"] in told["message"]
+    assert await desk.statuses([waits]) == ["SCHEDULED"], "it is left to another worker"
 
 
 async def test_a_long_computation_keeps_its_lease(desk):

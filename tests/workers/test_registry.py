@@ -34,7 +34,7 @@ def test_two_functions_of_one_name_are_refused_and_both_are_named():
         assert words in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["", "a/b", "..", "."])
+@pytest.mark.parametrize("name", ["", "a/b", "a\\b", "..", "."])
 def test_names_that_conductor_cannot_serve_are_refused(name):
     with pytest.raises(ValueError, match="cannot serve"):
         Registry().task(name)

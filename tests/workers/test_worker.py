@@ -244,6 +244,24 @@ async def test_namespaces_are_apart(desk):
     assert (await desk.ended(theirs))["outputData"]["domain"] == other
 
 
+async def test_what_an_ingress_says_in_conductors_place_loses_no_result(desk, relay):
+    """Without a backend it answers 404, in words of its own: a result would be dropped at once."""
+
+    async def refuse(path, query):
+        raise aiohttp.web.HTTPNotFound(text="404 page not found")
+
+    worker = await desk.worker(url=await relay.listen())
+    runs = [await desk.start("probe_gate", {"gate": "gate"}) for _ in range(2)]
+    await desk.running(runs, 2)
+    relay.before = refuse
+    await worker.says("does not answer")
+    desk.open_gate()
+    await worker.says("did not take the result")
+    relay.before = None
+    assert {(await desk.ended(run))["status"] for run in runs} == {"COMPLETED"}
+    assert "polling each queue instead" not in worker.said(), "an outage is no reason to stop looking"
+
+
 async def test_a_worker_without_the_queue_sizes_still_works(desk, relay):
     """Another make of Conductor, or a proxy that lets only some calls through."""
 
@@ -251,9 +269,19 @@ async def test_a_worker_without_the_queue_sizes_still_works(desk, relay):
         if "queue/sizes" in path:
             raise aiohttp.web.HTTPNotFound
 
+    async def seen():
+        return relay.seen[-20:]
+
     relay.before = refuse
-    await desk.worker(url=await relay.listen())
+    code = "from podium_workers.runtime import main, worker; worker.HIDDEN_SECONDS = 0.5; main.main()"
+    worker = await desk.worker(
+        url=await relay.listen(), program=("-c", code, "--no-builtin", "--functions", "probes")
+    )
     assert (await desk.ended(await desk.start("probe_add", {"a": 1})))["status"] == "COMPLETED"
+    await eventually(seen, lambda now: sum("queue/sizes" in path for path in now) == 1)
+    assert worker.said().count("polling each queue instead") == 1
+    relay.before = None
+    await eventually(seen, lambda now: all("queue/sizes" in path for path in now))
 
 
 async def test_an_idle_worker_asks_little(desk, relay):

@@ -9,6 +9,7 @@ import dataclasses
 import logging
 import random
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -55,11 +56,21 @@ class Resources:
 
 
 class Execution:
-    """Runs `function` for `task`, keeps its lease, and sends the result until it is taken."""
+    """Runs `function` for `task`, keeps its lease, and sends the result until it is taken.
 
-    def __init__(self, task: Task, function: Function, resources: Resources) -> None:
+    `on_overdue` is called if its time is over before the function has ended.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        function: Function,
+        resources: Resources,
+        on_overdue: Callable[[Execution], None],
+    ) -> None:
         self.task = task
         self.phase = "running"
+        self._on_overdue = on_overdue
         self.function = function
         self._api = resources.api
         self._settings = resources.settings
@@ -159,6 +170,7 @@ class Execution:
     async def _drop(self, working: asyncio.Task[Outcome]) -> None:
         """Has Conductor end the attempt; another may begin at once."""
         self.phase = "overdue"
+        self._on_overdue(self)
         where = "its thread cannot be stopped and keeps its slot"
         if self.function.is_async or self.function.cpu_bound:
             where = "it is stopped"

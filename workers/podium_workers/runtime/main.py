@@ -17,6 +17,7 @@ from podium_workers.runtime.early import exit_on_sigterm
 from podium_workers.runtime.logs import FORMS, set_up_logs
 from podium_workers.runtime.registry import DuplicateTask, Function, registry
 from podium_workers.runtime.settings import (
+    MOST_AT_ONCE,
     Settings,
     Setup,
     count_processors,
@@ -90,7 +91,7 @@ class _Address(click.ParamType[tuple[str, int]]):
 @click.option("--shared", is_flag=True, envvar="WORKER_SHARED", help="Serve tasks without a namespace too.")
 @click.option(
     "--concurrency",
-    type=click.IntRange(1, 500),
+    type=click.IntRange(1, MOST_AT_ONCE),
     envvar="WORKER_CONCURRENCY",
     default=5,
     show_default=True,
@@ -99,7 +100,7 @@ class _Address(click.ParamType[tuple[str, int]]):
 )
 @click.option(
     "--processes",
-    type=click.IntRange(1, 500),
+    type=click.IntRange(1, MOST_AT_ONCE),
     envvar="WORKER_PROCESSES",
     metavar="N",
     help="Of them, cpu_bound ones at once.  [default: the processors that it may use; if all are, N above]",
@@ -204,6 +205,7 @@ def main(
 
     SIGTERM stops the taking of tasks; what runs is finished, its results are sent, and the exit code is 0.
     A second SIGTERM, or the end of --drain-timeout, cuts the rest off: exit code 1, and the tasks by name.
+    It is 1 too if threads that hang past their tasks' time have held all slots for a minute.
 
     \b
     CONDUCTOR_SERVER_URL                     the server, with /api; http://localhost:8080/api by default
@@ -292,7 +294,10 @@ def list_functions(functions: Iterable[Function]) -> str:
 
 
 async def serve(functions: list[Function], settings: Settings, references: References) -> None:
-    """Runs a worker until it was told to stop and is done; if tasks were cut off, the process ends with 1."""
+    """Runs a worker until it was told to stop and is done.
+
+    If tasks were cut off, or overdue functions hold all its slots, the process ends with 1.
+    """
     # Late: `podium-worker list` needs neither Conductor's client nor a web server.
     from podium_workers.runtime.health import start_health
     from podium_workers.runtime.metrics import WorkerMetrics
@@ -334,11 +339,11 @@ async def serve(functions: list[Function], settings: Settings, references: Refer
         await asyncio.wait([running, giving_up], return_when=asyncio.FIRST_COMPLETED)
         if running.done():
             running.result()
-            if worker.overdue:
+            if worker.overdue or worker.exhausted:
                 # Their threads cannot be stopped, and an exit would wait for them.
                 log.warning("left behind: %s", ", ".join(map(str, worker.overdue)))
                 logging.shutdown()
-                os._exit(0)
+                os._exit(1 if worker.exhausted else 0)
             log.info("all tasks finished")
             return
         cut = worker.cut()

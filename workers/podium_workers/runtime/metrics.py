@@ -20,7 +20,7 @@ class WorkerMetrics:
 
     def __init__(self, capacity: int) -> None:
         self.registry = CollectorRegistry()
-        self.busy = self._gauge("busy", "Slots with a task, its result not yet taken")
+        self.busy = self._gauge("busy", "Tasks whose results Conductor has not and would take")
         self.running = Gauge(
             "podium_worker_running",
             "The same for each task type",

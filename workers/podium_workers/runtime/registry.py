@@ -69,7 +69,7 @@ class Registry:
         """
         if any(not isinstance(name, str) for name in names):
             raise TypeError('write @task("name") or @task(), with the brackets')
-        if any(not name or "/" in name or name in {".", ".."} for name in names):
+        if any(not name or "/" in name or "\\" in name or name in {".", ".."} for name in names):
             raise ValueError(f"Conductor cannot serve a task type of this name: {names}")
 
         def register(call: AnyFunction) -> AnyFunction:

@@ -12,6 +12,7 @@ from pathlib import Path
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h)")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 RESULT_SECONDS = 600.0
+MOST_AT_ONCE = 1000  # what a WorkerPool may say; test_contract.py holds both sides to it
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
@@ -18,11 +19,16 @@ UPDATE_SECONDS = 60.0
 LOOK_SECONDS = 15.0
 LOG_SECONDS = 10.0
 QUERY_BYTES = 6000  # Conductor answers 400 to an address of about 8 kB
+TOO_LARGE = 413  # of a proxy too, and of the same request always
 _WORTH_RETRYING = frozenset({401, 403, 408, 425, 429})
 
 
 class Unavailable(Exception):
     """Conductor gave no answer, or one that may be another next time. The outcome is unknown."""
+
+
+class Hidden(Unavailable):
+    """A 4xx that is no answer to what was asked: of a proxy, or of a server that has nothing at this path."""
 
 
 class Refused(Exception):
@@ -142,7 +148,7 @@ class TaskApi:
         # and where one does not fit it logs that and returns nothing, with the tasks already handed over.
         try:
             async with asyncio.timeout(seconds + 5):
-                return await self._client.call_api(
+                answer = await self._client.call_api(
                     resource,
                     method,
                     dict(path or {}),
@@ -159,11 +165,18 @@ class TaskApi:
                 # After five failed logins a client never tries again; a new one does.
                 self._client = self._new_client()
             reason = _words(error)
-            if 400 <= status < 500 and status not in _WORTH_RETRYING:
-                raise Refused(status, reason) from error
-            raise Unavailable(f"{status}: {reason}" if status else reason) from error
+            said = f"{status}: {reason}" if status else reason
+            if not 400 <= status < 500 or status in _WORTH_RETRYING:
+                raise Unavailable(said) from error
+            if status != TOO_LARGE and not _is_an_answer(status, error.body):
+                raise Hidden(said) from error
+            raise Refused(status, reason) from error
         except Exception as error:
             raise Unavailable(f"{type(error).__name__}: {error}") from error
+        if isinstance(answer, str) and answer.lstrip().startswith("<"):
+            # Redirects are followed: to the page of a login, for one. A result is not taken by that.
+            raise Unavailable("an HTML page")
+        return answer
 
     def _new_client(self) -> AsyncApiClient:
         client = AsyncApiClient(self._configuration)
@@ -208,6 +221,23 @@ def _parts(queues: Iterable[Queue]) -> Iterator[list[Queue]]:
         size += length
     if part:
         yield part
+
+
+def _is_an_answer(status: int, body: Any) -> bool:
+    """Whether an error is Conductor's own, and about what was asked for.
+
+    An ingress without a backend answers in its place, with 404 mostly, in HTML or plain text; Conductor with
+    JSON and a message. Its web server has HTML only for what a worker never sends: a `/` or `\\` in a path,
+    and addresses of more than about 8 kB.
+    """
+    try:
+        said = json.loads(body or "")
+    except ValueError:
+        return False
+    if not isinstance(said, dict) or "message" not in said:
+        return False
+    nothing_here = status == 404 and str(said["message"]).startswith("No static resource")
+    return not nothing_here and status != 405
 
 
 def _words(error: ApiException) -> str:

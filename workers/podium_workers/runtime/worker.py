@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 import time
@@ -17,7 +18,7 @@ from podium_workers.runtime.processes import Processes
 from podium_workers.runtime.registry import Function
 from podium_workers.runtime.settings import Settings
 from podium_workers.runtime.task import Queue, Task
-from podium_workers.runtime.taskapi import Refused, TaskApi, Unavailable
+from podium_workers.runtime.taskapi import Hidden, Refused, TaskApi, Unavailable
 from podium_workers.services.references import References, Sources
 
 BUSY_LOOK = 0.1
@@ -26,6 +27,8 @@ IDLE_SHARE = 1 / 40
 LONGEST_OUTAGE_PAUSE = 5.0
 STUCK_AFTER = 60.0
 DRAIN_LOOK = 0.5
+HIDDEN_SECONDS = 60.0
+EXHAUSTED_AFTER = 60.0
 log = logging.getLogger(__name__)
 
 
@@ -65,6 +68,9 @@ class Worker:
         cpu_bound = [queue for queue in queues if self._functions[queue.task_type].cpu_bound]
         self._backlog = Backlog(queues, settings.poll_interval, cpu_bound)
         self._free = settings.concurrency
+        self._busy = 0
+        self._held_since: float | None = None
+        self._exhausted = False
         self._free_processes = settings.processes
         self._executions: dict[asyncio.Task[None], Execution] = {}
         self._polls: set[asyncio.Task[None]] = set()
@@ -77,7 +83,8 @@ class Worker:
         self._outage = 0
         self._connected = False
         self._met = False
-        self._by_depth = True
+        self._by_depth_at = 0.0
+        self._hidden = False
 
     @property
     def connected(self) -> bool:
@@ -108,6 +115,11 @@ class Worker:
         """Functions that still run though Conductor has ended their attempts."""
         return [execution for execution in self._executions.values() if execution.overdue]
 
+    @property
+    def exhausted(self) -> bool:
+        """It has stopped by itself: such functions hold all slots, and only a new process has others."""
+        return self._exhausted
+
     def stop(self) -> None:
         """No more polls; `run` returns when all that was taken is finished. For the loop's thread."""
         self._stopping = True
@@ -123,6 +135,9 @@ class Worker:
                 if self._outage and now < self._look_at:
                     await self._wait(self._look_at)
                     continue
+                if self._all_held_for_long(now):
+                    self._give_up()
+                    break
                 if self._free and self._look is None and now >= self._look_at:
                     self._look = asyncio.create_task(self._read_depths())
                 if not self._outage:
@@ -146,6 +161,24 @@ class Worker:
             self._metrics.failures.labels(execution.task.task_type, "cut").inc()
         return cut
 
+    def _all_held_for_long(self, now: float) -> bool:
+        """Some end late by themselves, and many at a time where what they wait for answers again."""
+        if len(self._executions) - self._busy < self._settings.concurrency:
+            self._held_since = None
+        elif self._held_since is None:
+            self._held_since = now
+        return self._held_since is not None and now - self._held_since >= EXHAUSTED_AFTER
+
+    def _give_up(self) -> None:
+        log.error(
+            "all %d slots are held by functions that still run though Conductor has ended their attempts: "
+            "%s; no task can be taken any more, and this process ends so that another can take its place",
+            self._settings.concurrency,
+            ", ".join(map(str, self.overdue)),
+        )
+        self._exhausted = True
+        self.stop()
+
     async def _wait(self, until: float) -> None:
         try:
             async with asyncio.timeout(max(0.0, until - time.monotonic())):
@@ -164,16 +197,9 @@ class Worker:
 
     async def _read_depths(self) -> None:
         try:
-            if self._by_depth:
-                self._backlog.saw(await self._api.depths(self._backlog.queues))
-            else:
-                self._backlog.saw(dict.fromkeys(self._backlog.queues, self._settings.concurrency))
+            self._backlog.saw(await self._depths())
             self._metrics.looks.labels("answered").inc()
             self._answered()
-        except Refused as error:
-            # Not Conductor OSS, or a proxy that hides it. Polling for nothing costs more, and works too.
-            log.warning("queue sizes cannot be read (%s); polling each queue instead", error)
-            self._by_depth = False
         except Unavailable as error:
             self._metrics.looks.labels("failed").inc()
             self._unavailable(error)
@@ -184,9 +210,32 @@ class Worker:
                 self._look_at = now + self._look_pause(now) * random.uniform(0.8, 1.2)
             self._wake.set()
 
+    async def _depths(self) -> Mapping[Queue, int]:
+        """What waits; where that cannot be read, each queue may hold work. Raises Unavailable."""
+        queues = self._backlog.queues
+        error: Exception | None = None
+        if time.monotonic() >= self._by_depth_at:
+            try:
+                depths = await self._api.depths(queues)
+            except (Refused, Hidden) as refusal:
+                error = refusal
+            else:
+                self._hidden = False
+                return depths
+        # Whether Conductor is there at all: while it starts, an ingress answers 404 to everything.
+        with contextlib.suppress(Refused):
+            self._begin(queues[0], await self._api.poll(queues[0], 0), 0)
+        if error is not None:
+            # Not Conductor OSS, or a proxy that hides it. Polling for nothing costs more, and works too.
+            if not self._hidden:
+                log.warning("queue sizes cannot be read (%s); polling each queue instead", error)
+            self._hidden = True
+            self._by_depth_at = time.monotonic() + HIDDEN_SECONDS
+        return dict.fromkeys(queues, self._settings.concurrency)
+
     def _look_pause(self, now: float) -> float:
         """Ten looks a second at work, and the fewer the longer nothing came: after 40 s one."""
-        idle = 0.0 if self._executions else now - self._active_at
+        idle = 0.0 if self._busy else now - self._active_at
         most = max(BUSY_LOOK, min(LONGEST_LOOK, self._settings.poll_interval))
         return max(BUSY_LOOK, min(most, idle * IDLE_SHARE))
 
@@ -214,10 +263,13 @@ class Worker:
             self._metrics.polls.labels(queue.task_type, "tasks" if tasks else "empty").inc()
             self._backlog.answered(queue, count, len(tasks), time.monotonic())
         finally:
-            self._reserve(queue.task_type, len(tasks) - count)
-            for task in tasks:
-                self._start(task, queue)
+            self._begin(queue, tasks, count)
             self._wake.set()
+
+    def _begin(self, queue: Queue, tasks: list[Task], reserved: int) -> None:
+        self._reserve(queue.task_type, len(tasks) - reserved)
+        for task in tasks:
+            self._start(task, queue)
 
     def _reserve(self, task_type: str, count: int) -> None:
         """Takes so many slots; a negative number gives them back."""
@@ -227,17 +279,24 @@ class Worker:
 
     def _start(self, task: Task, queue: Queue) -> None:
         self._active_at = time.monotonic()
-        execution = Execution(task, self._functions[queue.task_type], self._resources)
+        execution = Execution(task, self._functions[queue.task_type], self._resources, self._uncount)
         running = asyncio.create_task(execution.run(), name=f"task {task.task_id}")
         self._executions[running] = execution
         running.add_done_callback(self._finished)
-        self._metrics.busy.set(len(self._executions))
+        self._busy += 1
+        self._metrics.busy.set(self._busy)
         self._metrics.running.labels(execution.function.name).inc()
+
+    def _uncount(self, execution: Execution) -> None:
+        """It holds nothing any more that could be lost: a pod with no other tasks may go."""
+        self._busy -= 1
+        self._metrics.busy.set(self._busy)
+        self._metrics.running.labels(execution.function.name).dec()
 
     def _finished(self, running: asyncio.Task[None]) -> None:
         execution = self._executions.pop(running)
-        self._metrics.busy.set(len(self._executions))
-        self._metrics.running.labels(execution.function.name).dec()
+        if not execution.overdue:
+            self._uncount(execution)
         self._reserve(execution.function.name, -1)
         self._metrics.processes.set(len(self._processes.pids))
         self._active_at = time.monotonic()
