@@ -157,6 +157,12 @@ class _Address(click.ParamType[tuple[str, int]]):
 )
 @click.option("--context", envvar="WORKER_CONTEXT", help="A context of that kubeconfig.")
 @click.option(
+    "--headers-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    envvar="WORKER_HEADERS_DIR",
+    help="Send the files of this folder as headers to Conductor, for a gateway before it.",
+)
+@click.option(
     "--drain-timeout",
     type=_Duration(),
     envvar="WORKER_DRAIN_TIMEOUT",
@@ -197,6 +203,7 @@ def main(
     configmaps_dir: Path,
     kubeconfig: Path | None,
     context: str | None,
+    headers_dir: Path | None,
     drain_timeout: float,
     log_level: str,
     log_format: str,
@@ -230,6 +237,7 @@ def main(
         drain_timeout=drain_timeout,
         data_dir=data_dir.absolute(),
         listen=listen,
+        headers_dir=headers_dir,
         processes=min(concurrency, processes or _default_processes(functions, concurrency)),
         setup=_setup(_names(modules), functions),
     )
@@ -299,6 +307,7 @@ async def serve(functions: list[Function], settings: Settings, references: Refer
     If tasks were cut off, or overdue functions hold all its slots, the process ends with 1.
     """
     # Late: `podium-worker list` needs neither Conductor's client nor a web server.
+    from podium_workers.runtime.headers import Headers
     from podium_workers.runtime.health import start_health
     from podium_workers.runtime.metrics import WorkerMetrics
     from podium_workers.runtime.taskapi import TaskApi
@@ -306,9 +315,10 @@ async def serve(functions: list[Function], settings: Settings, references: Refer
 
     cpu_bound = all(function.cpu_bound for function in functions)
     metrics = WorkerMetrics(settings.processes if cpu_bound else settings.concurrency)
-    api = TaskApi(settings.worker_id)
-    secret = os.environ.get("CONDUCTOR_AUTH_SECRET")
-    worker = Worker(functions, settings, api, metrics, [secret] if secret else [], references)
+    headers = Headers(settings.headers_dir) if settings.headers_dir else None
+    api = TaskApi(settings.worker_id, headers)
+    secrets = [os.environ.get("CONDUCTOR_AUTH_SECRET", ""), *(headers.now().values() if headers else ())]
+    worker = Worker(functions, settings, api, metrics, list(filter(None, secrets)), references)
     give_up = asyncio.Event()
 
     def on_signal() -> None:

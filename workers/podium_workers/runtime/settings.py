@@ -36,6 +36,7 @@ class Settings:
     drain_timeout: float = 600.0
     data_dir: Path = Path("podium-data")
     listen: tuple[str, int] | None = None
+    headers_dir: Path | None = None
     processes: int = 1
     """How many cpu_bound functions run at once, at most."""
     setup: Setup = Setup()

@@ -12,6 +12,7 @@ from conductor.client.configuration.configuration import Configuration
 from conductor.client.http.async_api_client import AsyncApiClient
 from conductor.client.http.async_rest import ApiException, AsyncRESTClientObject
 
+from podium_workers.runtime.headers import Headers
 from podium_workers.runtime.task import Outcome, Queue, Task
 
 POLL_SECONDS = 60.0
@@ -42,14 +43,22 @@ class Refused(Exception):
 class TaskApi:
     """Polls, results, signs of life and logs. Every call raises Unavailable or Refused."""
 
-    def __init__(self, worker_id: str) -> None:
+    def __init__(self, worker_id: str, headers: Headers | None = None) -> None:
+        """`headers`: sent with every request besides."""
         self._worker_id = worker_id
+        self._headers = headers
         self._configuration = Configuration()  # CONDUCTOR_SERVER_URL, CONDUCTOR_AUTH_KEY and _SECRET
         self._configuration.host = self._configuration.host.rstrip("/")
         # conductor-python closes and renews a connection pool *of its own* at the first broken connection,
         # which tears every other request that is under way, and a torn poll loses tasks; and it sends a
         # torn poll twice. A pool that it is given it leaves alone.
         self._pool = AsyncRESTClientObject()
+        if headers is not None:
+
+            async def add(request: Any) -> None:
+                request.headers.update(headers.now())
+
+            self._pool.connection.event_hooks = {"request": [add]}
         self._client = self._new_client()
 
     @property
@@ -164,6 +173,8 @@ class TaskApi:
             if status in {401, 403}:
                 # After five failed logins a client never tries again; a new one does.
                 self._client = self._new_client()
+                if self._headers is not None:
+                    self._headers.forget()
             reason = _words(error)
             said = f"{status}: {reason}" if status else reason
             if not 400 <= status < 500 or status in _WORTH_RETRYING:
