@@ -5,6 +5,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 import yaml
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
 
 from podium.adapters import kubernetes
 from podium.adapters.kubernetes import KubernetesCluster, load_configuration
@@ -25,6 +27,7 @@ class Place:
         self.plane = plane
         self.port = port
         self.namespace = f"c-{secrets.token_hex(3)}"
+        self.made: Key | None = None
 
     def make(self, name: str) -> Key:
         text = yaml.safe_dump(workflow_run(name, "video"))
@@ -62,6 +65,18 @@ async def test_a_status_is_written_only_to_what_was_seen(place: Place) -> None:
         resource_version=stored["metadata"]["resourceVersion"],
     )
     assert again["status"]["phase"] == "Paused"
+
+
+@given(st.text(max_size=60))
+@example("a 🎬 failed: \\ud83c\\udfac \x7f\x85\u2028\ufeff\uffff\x00 \ud83c")
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+async def test_every_text_that_a_task_may_say_can_be_in_a_status(place: Place, text: str) -> None:
+    if not place.made:
+        place.made = place.make("a")
+    uid = (await place.port.get(place.made))["metadata"]["uid"]
+    stored = await place.port.apply_status(place.made, {**STATUS, "message": text}, uid=uid)
+    wanted = "".join("\ufffd" if 0xD800 <= ord(letter) < 0xE000 else letter for letter in text)
+    assert stored["status"]["message"] == wanted
 
 
 async def test_what_a_status_leaves_out_is_gone(place: Place) -> None:

@@ -15,12 +15,12 @@ import aiohttp
 from kubernetes.aio import client
 from kubernetes.aio.client.exceptions import ApiException
 
+from podium.adapters import apply_patch
 from podium.adapters.kubernetes_api import GatedApi, Reload, retry_after
 from podium.api.v1alpha1 import API_VERSION, FIELD_MANAGER, GROUP, KINDS, VERSION
 from podium.ports import Conflict, Gone, Json, Key, Outage, Refused, RetryLater
 
 _PAGE = 500
-_APPLY = "application/apply-patch+yaml"
 _MERGE_PATCH = "application/merge-patch+json"
 # Every write may be repeated; one whose connection died in a short outage is not waited for long.
 _REQUEST_TIMEOUT = 10
@@ -151,10 +151,10 @@ class KubernetesCluster:
                 key.namespace,
                 _PLURALS[key.kind],
                 key.name,
-                body,
+                apply_patch.encode(body),
                 field_manager=field_manager,
                 force=True,
-                _content_type=_APPLY,
+                _content_type=apply_patch.CONTENT_TYPE,
                 _request_timeout=_REQUEST_TIMEOUT,
             )
             return self._told(key, stored)

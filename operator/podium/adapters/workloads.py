@@ -9,6 +9,7 @@ from typing import Any
 
 import aiohttp
 
+from podium.adapters import apply_patch
 from podium.adapters.kubernetes import translate_errors
 from podium.api.v1alpha1 import FIELD_MANAGER
 from podium.api.v1alpha1.worker_pool import POOL_LABEL
@@ -16,7 +17,6 @@ from podium.ports import Gone, Json, PortError, Refused, RetryLater
 
 log = logging.getLogger(__name__)
 
-_APPLY = "application/apply-patch+yaml"
 _MERGE_PATCH = "application/merge-patch+json"
 _REQUEST_TIMEOUT = 10
 _PAGE = 500
@@ -60,7 +60,8 @@ class KubernetesWorkloads:
         self.writes += 1
         body = {**body, "metadata": {**body["metadata"], "uid": uid}}
         options = {"fieldManager": FIELD_MANAGER, "force": "true"}
-        return await self._call("PATCH", _path_of(body), options, body, _APPLY)
+        encoded = apply_patch.encode(body)
+        return await self._call("PATCH", _path_of(body), options, encoded, apply_patch.CONTENT_TYPE)
 
     async def mark_pod(self, namespace: str, name: str, *, uid: str, annotations: dict[str, str]) -> Json:
         """Set annotations of a pod. Raises Gone, Conflict."""
