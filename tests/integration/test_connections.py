@@ -16,6 +16,7 @@ from podium.local.pki import Authority
 from podium.ports import Json
 from support.bed import Bed, condition, workflow, workflow_run
 from support.guarded_proxy import GuardedProxy, pem_of, serve_with
+from support.pools import pool, sleeping
 
 pytestmark = pytest.mark.slow
 
@@ -399,3 +400,27 @@ async def test_an_address_that_is_not_conductors_says_so(bed: Bed, door: Doors) 
     await bed.apply(connection("team", proxy.url.removesuffix("/api") + "/nowhere"))
     body = await bed.until("ConductorConnection", "team", because("ConductorUnavailable"))
     assert "should it end in /api?" in condition(body, "Ready")["message"]
+
+
+async def test_pods_of_a_pool_come_through_the_gateway_too(bed: Bed, door: Doors) -> None:
+    guarded = await door()
+    guarded.wanted_headers = {"X-Gate-Pass": "letmein"}
+    secret = {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": "pass"},
+        "stringData": {"X-Gate-Pass": "letmein"},
+    }
+    await bed.start_process_node()
+    await bed.start_operator()
+    await bed.apply(
+        secret,
+        connection("gate", guarded.url, auth={"headersSecret": {"name": "pass"}}),
+        sleeping("nap", 0.1, connection="gate"),
+    )
+    body = pool(bed, "nappers", "wait", connection="gate", scaling={})
+    del body["spec"]["template"]["spec"]["containers"][0]["env"]
+    await bed.apply(body)
+    await bed.until_ready("nap")
+    await bed.apply(workflow_run("r", "nap"))
+    await bed.until_phase("r", "Succeeded", within=60)
