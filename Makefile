@@ -6,6 +6,10 @@ BIN := $(VENV)/bin
 BENCH ?=
 TESTS ?= tests
 ARCHIVES ?=
+JOBS ?= auto
+
+# Says which tests took longest. A half in which there are no tests (TESTS=tests/core) is no failure.
+pytest = $(BIN)/python -m pytest --durations=15 --durations-min=5 $(1) || { code=$$?; [ $$code -eq 5 ] || exit $$code; }
 
 .PHONY: help venv demo test lint format crds images bench e2e clean
 .DEFAULT_GOAL := help
@@ -25,9 +29,10 @@ $(VENV)/.ready: pyproject.toml
 demo: venv ## the examples on a real API server and a real Conductor, from nothing
 	@$(BIN)/podium demo
 
-test: venv ## all tests, on the real servers
+test: venv ## all tests: first those without servers, in parallel, then those on the real servers
 	@$(BIN)/python -m podium.local prepare --node=auto
-	@$(BIN)/python -m pytest $(TESTS) -m 'not bench'
+	@$(call pytest,$(TESTS) -m 'not bench and not slow' -n $(JOBS) --dist worksteal)
+	@$(call pytest,$(TESTS) -m 'slow and not bench')
 
 lint: venv ## formatting, lint, strict types, import rules, module sizes, generated files
 	@$(BIN)/ruff format --check .

@@ -17,6 +17,15 @@ from support.bed import Bed
 from support.servers import running
 
 CHECKOUT = Path(__file__).parent.parent
+SERVERS = frozenset({"cluster", "cluster_with_node", "conductor", "server"})
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whatever asks for a real server is slow, also where nobody wrote that down."""
+    for item in items:
+        if SERVERS.intersection(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(scope="session")
