@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from podium.api.v1alpha1.device_model import Health, HealthFields
 from podium.core.devices.allowance import EVERY, MOST, Allowance
 from podium.core.devices.answers import parse_answer
-from podium.core.devices.watch import Expected, Watch, expect, note, parse_size
+from podium.core.devices.watch import Expected, Watch, expect, note, parse_size, patience
 from podium.ports import DeviceAnswer, NoAnswer
 from podium_workers.services.device_api import NoHealth, parse_health
 
@@ -163,3 +163,10 @@ def test_the_operator_and_the_workers_read_the_same(page: Any) -> None:
 )
 def test_sizes(text: str, size: int) -> None:
     assert parse_size(text) == size
+
+
+@pytest.mark.parametrize(
+    ("timeout", "seconds"), [("3s", 3), ("500ms", 0.5), ("30s", 30), ("0s", 30), ("0.0h", 30), ("999h", 30)]
+)
+def test_asking_always_ends(timeout: str, seconds: float) -> None:
+    assert patience(Health(timeout=timeout)).total_seconds() == seconds

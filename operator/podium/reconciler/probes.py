@@ -9,7 +9,7 @@ from collections.abc import Callable
 from podium.api.v1alpha1.device_model import Health
 from podium.core.devices.answers import parse_answer
 from podium.core.devices.decide import restore
-from podium.core.devices.watch import Verdict, Watch, expect, note
+from podium.core.devices.watch import Verdict, Watch, expect, note, patience
 from podium.core.durations import parse_duration
 from podium.core.objects import Device
 from podium.ports import Clock, DeviceAnswer, DevicePage, Devices, Key, NoAnswer, Recorder
@@ -113,7 +113,7 @@ class Probes:
         host = f"[{address.host}]" if ":" in address.host else address.host
         page = DevicePage(
             f"http://{host}:{address.health_port}{health.path}",
-            parse_duration(health.timeout).total_seconds(),
+            patience(health).total_seconds(),
         )
         body = await self._devices.ask(page)
         answer = body if isinstance(body, NoAnswer) else parse_answer(body, health.fields)

@@ -15,6 +15,8 @@ Connectivity = Literal["Online", "Offline", "Unknown"]
 # So many looks in a row, before another word than the last one is believed.
 _LOOKS = 3
 _STRANGERS = 2
+LONGEST_TIMEOUT = timedelta(seconds=30)
+"""As the rule of DeviceModel says."""
 _SIZES = {"Ki": 1024, "Mi": 1024**2, "k": 1000, "M": 1000**2}
 
 
@@ -64,6 +66,12 @@ def expect(mac: str | None, chip: str, health: Health) -> Expected:
     """What a Device and its DeviceModel say → what is expected."""
     heap = parse_size(health.min_free_heap) if health.min_free_heap else None
     return Expected(mac, chip, parse_duration(health.offline_after), heap)
+
+
+def patience(health: Health) -> timedelta:
+    """How long an answer may take; never without an end, also for objects older than the rule for it."""
+    # No time at all was no limit at all to what asks: what is nearest to it is the longest that may be.
+    return min(parse_duration(health.timeout) or LONGEST_TIMEOUT, LONGEST_TIMEOUT)
 
 
 def note(watch: Watch, answer: DeviceAnswer | NoAnswer, expected: Expected, now: datetime) -> Watch:
