@@ -135,11 +135,12 @@ class DeviceReconciler:
 
     async def _write(self, device: Device, report: Report, now: datetime) -> float | None:
         assert report.status is not None
-        if not report.urgent:
-            self._allowances[device.key] = self._allowances[device.key].spend(now)
         body = await _apply(self._cluster, device, report.status)
         if body is None:
             return None
+        # What failed is tried again, and must not have used up what may be written.
+        if not report.urgent and (allowance := self._allowances.get(device.key)) is not None:
+            self._allowances[device.key] = allowance.spend(now)
         stored = project_device(body)
         here = self._store.devices.get(device.key)
         if here is not None and here.uid == stored.uid:
