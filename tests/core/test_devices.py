@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from podium.api.v1alpha1.device import Reported
 from podium.api.v1alpha1.device_model import Health, HealthFields
 from podium.core.devices.allowance import EVERY, MOST, Allowance
 from podium.core.devices.answers import parse_answer
@@ -147,15 +148,64 @@ def test_the_operator_and_the_workers_read_the_same(page: Any) -> None:
         return
     assert isinstance(ours, DeviceAnswer)
 
-    def clean(text: str | None) -> str | None:
-        return text.encode("utf-8", "replace").decode()[:64] if text is not None else None
+    def clean(text: str | None, most: int = 64) -> str | None:
+        return text.encode("utf-8", "replace").decode()[:most] if text is not None else None
 
     assert ours.build == clean(theirs.build)
     assert ours.mac == (clean(theirs.mac) or None)
     assert ours.chip == clean(theirs.chip)
-    assert ours.free_heap == theirs.free_heap
-    assert ours.partition == clean(theirs.partition)
-    assert ours.ota_state == clean(theirs.ota_state)
+    # Sizes that no board can have are nothing here; whole numbers with a point are numbers.
+    if theirs.free_heap is not None and 0 <= theirs.free_heap < 2**63:
+        assert ours.free_heap == theirs.free_heap
+    assert ours.partition == clean(theirs.partition, 32)
+    assert ours.ota_state == clean(theirs.ota_state, 32)
+
+
+def test_what_it_runs_fits_into_its_status() -> None:
+    answer = parse_answer(
+        json.dumps({"build": "b" * 200, "partition": "p" * 40, "ota_state": "s" * 40}).encode(),
+        HealthFields(),
+    )
+    assert isinstance(answer, DeviceAnswer)
+    Reported(
+        build=answer.build,
+        partition=answer.partition,
+        ota_state=answer.ota_state,
+        observed_at="2026-01-01T00:00:00Z",
+    )
+
+
+@pytest.mark.parametrize(
+    ("said", "size"),
+    [
+        ("180000", 180_000),
+        ("180000.0", 180_000),
+        ("0", 0),
+        ("180000.5", None),
+        ("-1", None),
+        ("true", None),
+        ("1e400", None),
+        ("NaN", None),
+        ('"180000"', None),
+        (str(2**63), None),
+        ("9" * 400, None),
+    ],
+)
+def test_sizes_that_no_board_can_have_are_not_judged(said: str, size: int | None) -> None:
+    answer = parse_answer(b'{"build": "b", "heap_free": %s}' % said.encode(), HealthFields())
+    assert isinstance(answer, DeviceAnswer)
+    assert answer.free_heap == size
+    assert watched(answer).verdict.online == "True"
+
+
+@pytest.mark.parametrize(
+    "said", ["AABBCC000421", "AA-BB-CC-00-04-21", "aabb.cc00.0421", "aa:bb:cc:00:04:21", "AA BB CC 00 04 21"]
+)
+def test_a_mac_is_the_same_however_it_is_written(said: str) -> None:
+    answer = parse_answer(json.dumps({"build": "b", "mac": said}).encode(), HealthFields())
+    assert isinstance(answer, DeviceAnswer)
+    assert answer.mac == MAC
+    assert watched(answer, answer).verdict.connectivity == "Online"
 
 
 @pytest.mark.parametrize(
