@@ -60,6 +60,10 @@ def test_the_first_answer_says_it_all() -> None:
         ([GOOD, LOW, LOW, LOW], "Online", "Answering", "LowHeap"),
         ([GOOD, LOW, LOW, LOW, GOOD, GOOD], "Online", "Answering", "LowHeap"),
         ([GOOD, LOW, LOW, LOW, GOOD, GOOD, GOOD], "Online", "Answering", "Healthy"),
+        ([GOOD, REFUSED, STRANGER], "Online", "Answering", "Healthy"),
+        ([GOOD, *[REFUSED, STRANGER] * 2], "Offline", "NoAnswer", "NotSeen"),
+        ([REFUSED, SILENCE, REFUSED, SILENCE], "Offline", "NoAnswer", "NotSeen"),
+        ([GOOD, *[REFUSED] * 4, SILENCE], "Unknown", "HealthRefused", "NotSeen"),
         ([GOOD, *[SILENCE] * 4, GOOD], "Online", "Answering", "Healthy"),
     ],
 )
@@ -72,6 +76,40 @@ def test_one_lost_answer_is_no_outage_and_one_bad_value_no_illness(
         online,
         healthy,
     )
+
+
+BAD = st.sampled_from([STRANGER, SILENCE, REFUSED, GARBAGE])
+
+
+@given(st.lists(ANSWERS, max_size=10), st.lists(BAD, min_size=4, max_size=20))
+def test_without_a_good_answer_it_does_not_stay_online(before: list[Any], bad: list[Any]) -> None:
+    assert watched(*before, *bad).verdict.connectivity != "Online"
+
+
+@given(st.timedeltas(timedelta(0), timedelta(days=30)), BAD)
+def test_one_bad_answer_after_a_long_pause_is_no_outage(pause: timedelta, bad: Any) -> None:
+    once = note(watched(GOOD), bad, EXPECTED, NOW + pause)
+    assert once.verdict == watched(GOOD).verdict
+
+
+def test_two_lost_answers_after_a_long_pause_are_one() -> None:
+    once = note(watched(GOOD), SILENCE, EXPECTED, NOW + timedelta(days=1))
+    twice = note(once, SILENCE, EXPECTED, NOW + timedelta(days=1, seconds=30))
+    assert twice.verdict.connectivity == "Offline"
+
+
+def test_a_clock_that_is_set_back_does_not_keep_it_online() -> None:
+    watch = watched(GOOD)
+    for number in range(5):
+        watch = note(watch, SILENCE, EXPECTED, NOW - timedelta(days=1) + timedelta(seconds=30 * number))
+    assert watch.verdict.connectivity == "Offline"
+
+
+def test_the_words_follow_the_checks_that_fail_but_not_at_each_look() -> None:
+    wifi, card = replace(GOOD, failed_checks=("wifi",)), replace(GOOD, failed_checks=("sdcard",))
+    assert watched(wifi, card, card).verdict == watched(wifi).verdict
+    assert watched(wifi, card, card, card).verdict.healthy_message == "its own checks fail: sdcard"
+    assert watched(wifi, *[card, wifi] * 9).verdict == watched(wifi).verdict
 
 
 @given(st.lists(ANSWERS, max_size=30))
@@ -112,6 +150,14 @@ def test_a_wait_is_long_enough(spent: int) -> None:
         allowance = allowance.spend(NOW)
     later = NOW + allowance.wait(NOW)
     assert allowance.wait(later) <= timedelta(microseconds=1)
+
+
+@given(st.integers(0, 5), st.timedeltas(timedelta(days=-400), timedelta(days=400)))
+def test_no_step_of_the_clock_blocks_writes_for_long(spent: int, step: timedelta) -> None:
+    allowance = Allowance.full(NOW)
+    for _ in range(spent):
+        allowance = allowance.spend(NOW)
+    assert allowance.wait(NOW + step) <= 2 * EVERY
 
 
 @given(st.binary(max_size=200))

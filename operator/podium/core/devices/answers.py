@@ -69,7 +69,7 @@ def _whole(value: object) -> int | None:
 
 
 def _normal_mac(mac: str) -> str:
-    """AABBCC000421, AA-BB-CC-00-04-21, aabb.cc00.0421 → aa:bb:cc:00:04:21. What is no mac is only made small."""
+    """AABBCC000421, AA-BB-CC-00-04-21, aabb.cc00.0421 → aa:bb:cc:00:04:21. What is no mac stays."""
     digits = "".join(letter for letter in mac.lower() if letter not in ":-. ")
     if len(digits) == 12 and _HEX.issuperset(digits):
         return ":".join(digits[at : at + 2] for at in range(0, 12, 2))
