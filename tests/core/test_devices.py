@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from podium.api.v1alpha1.device import Reported
 from podium.api.v1alpha1.device_model import Health, HealthFields
 from podium.core.devices.allowance import EVERY, MOST, Allowance
 from podium.core.devices.answers import parse_answer
-from podium.core.devices.watch import Expected, Watch, expect, note, parse_size
+from podium.core.devices.watch import Expected, Watch, expect, note, parse_size, patience
 from podium.ports import DeviceAnswer, NoAnswer
 from podium_workers.services.device_api import NoHealth, parse_health
 
@@ -59,6 +60,10 @@ def test_the_first_answer_says_it_all() -> None:
         ([GOOD, LOW, LOW, LOW], "Online", "Answering", "LowHeap"),
         ([GOOD, LOW, LOW, LOW, GOOD, GOOD], "Online", "Answering", "LowHeap"),
         ([GOOD, LOW, LOW, LOW, GOOD, GOOD, GOOD], "Online", "Answering", "Healthy"),
+        ([GOOD, REFUSED, STRANGER], "Online", "Answering", "Healthy"),
+        ([GOOD, *[REFUSED, STRANGER] * 2], "Offline", "NoAnswer", "NotSeen"),
+        ([REFUSED, SILENCE, REFUSED, SILENCE], "Offline", "NoAnswer", "NotSeen"),
+        ([GOOD, *[REFUSED] * 4, SILENCE], "Unknown", "HealthRefused", "NotSeen"),
         ([GOOD, *[SILENCE] * 4, GOOD], "Online", "Answering", "Healthy"),
     ],
 )
@@ -71,6 +76,40 @@ def test_one_lost_answer_is_no_outage_and_one_bad_value_no_illness(
         online,
         healthy,
     )
+
+
+BAD = st.sampled_from([STRANGER, SILENCE, REFUSED, GARBAGE])
+
+
+@given(st.lists(ANSWERS, max_size=10), st.lists(BAD, min_size=4, max_size=20))
+def test_without_a_good_answer_it_does_not_stay_online(before: list[Any], bad: list[Any]) -> None:
+    assert watched(*before, *bad).verdict.connectivity != "Online"
+
+
+@given(st.timedeltas(timedelta(0), timedelta(days=30)), BAD)
+def test_one_bad_answer_after_a_long_pause_is_no_outage(pause: timedelta, bad: Any) -> None:
+    once = note(watched(GOOD), bad, EXPECTED, NOW + pause)
+    assert once.verdict == watched(GOOD).verdict
+
+
+def test_two_lost_answers_after_a_long_pause_are_one() -> None:
+    once = note(watched(GOOD), SILENCE, EXPECTED, NOW + timedelta(days=1))
+    twice = note(once, SILENCE, EXPECTED, NOW + timedelta(days=1, seconds=30))
+    assert twice.verdict.connectivity == "Offline"
+
+
+def test_a_clock_that_is_set_back_does_not_keep_it_online() -> None:
+    watch = watched(GOOD)
+    for number in range(5):
+        watch = note(watch, SILENCE, EXPECTED, NOW - timedelta(days=1) + timedelta(seconds=30 * number))
+    assert watch.verdict.connectivity == "Offline"
+
+
+def test_the_words_follow_the_checks_that_fail_but_not_at_each_look() -> None:
+    wifi, card = replace(GOOD, failed_checks=("wifi",)), replace(GOOD, failed_checks=("sdcard",))
+    assert watched(wifi, card, card).verdict == watched(wifi).verdict
+    assert watched(wifi, card, card, card).verdict.healthy_message == "its own checks fail: sdcard"
+    assert watched(wifi, *[card, wifi] * 9).verdict == watched(wifi).verdict
 
 
 @given(st.lists(ANSWERS, max_size=30))
@@ -113,6 +152,14 @@ def test_a_wait_is_long_enough(spent: int) -> None:
     assert allowance.wait(later) <= timedelta(microseconds=1)
 
 
+@given(st.integers(0, 5), st.timedeltas(timedelta(days=-400), timedelta(days=400)))
+def test_no_step_of_the_clock_blocks_writes_for_long(spent: int, step: timedelta) -> None:
+    allowance = Allowance.full(NOW)
+    for _ in range(spent):
+        allowance = allowance.spend(NOW)
+    assert allowance.wait(NOW + step) <= 2 * EVERY
+
+
 @given(st.binary(max_size=200))
 def test_any_bytes_are_an_answer_or_none(body: bytes) -> None:
     assert isinstance(parse_answer(body, HealthFields()), DeviceAnswer | NoAnswer)
@@ -147,15 +194,64 @@ def test_the_operator_and_the_workers_read_the_same(page: Any) -> None:
         return
     assert isinstance(ours, DeviceAnswer)
 
-    def clean(text: str | None) -> str | None:
-        return text.encode("utf-8", "replace").decode()[:64] if text is not None else None
+    def clean(text: str | None, most: int = 64) -> str | None:
+        return text.encode("utf-8", "replace").decode()[:most] if text is not None else None
 
     assert ours.build == clean(theirs.build)
     assert ours.mac == (clean(theirs.mac) or None)
     assert ours.chip == clean(theirs.chip)
-    assert ours.free_heap == theirs.free_heap
-    assert ours.partition == clean(theirs.partition)
-    assert ours.ota_state == clean(theirs.ota_state)
+    # Sizes that no board can have are nothing here; whole numbers with a point are numbers.
+    if theirs.free_heap is not None and 0 <= theirs.free_heap < 2**63:
+        assert ours.free_heap == theirs.free_heap
+    assert ours.partition == clean(theirs.partition, 32)
+    assert ours.ota_state == clean(theirs.ota_state, 32)
+
+
+def test_what_it_runs_fits_into_its_status() -> None:
+    answer = parse_answer(
+        json.dumps({"build": "b" * 200, "partition": "p" * 40, "ota_state": "s" * 40}).encode(),
+        HealthFields(),
+    )
+    assert isinstance(answer, DeviceAnswer)
+    Reported(
+        build=answer.build,
+        partition=answer.partition,
+        ota_state=answer.ota_state,
+        observed_at="2026-01-01T00:00:00Z",
+    )
+
+
+@pytest.mark.parametrize(
+    ("said", "size"),
+    [
+        ("180000", 180_000),
+        ("180000.0", 180_000),
+        ("0", 0),
+        ("180000.5", None),
+        ("-1", None),
+        ("true", None),
+        ("1e400", None),
+        ("NaN", None),
+        ('"180000"', None),
+        (str(2**63), None),
+        ("9" * 400, None),
+    ],
+)
+def test_sizes_that_no_board_can_have_are_not_judged(said: str, size: int | None) -> None:
+    answer = parse_answer(b'{"build": "b", "heap_free": %s}' % said.encode(), HealthFields())
+    assert isinstance(answer, DeviceAnswer)
+    assert answer.free_heap == size
+    assert watched(answer).verdict.online == "True"
+
+
+@pytest.mark.parametrize(
+    "said", ["AABBCC000421", "AA-BB-CC-00-04-21", "aabb.cc00.0421", "aa:bb:cc:00:04:21", "AA BB CC 00 04 21"]
+)
+def test_a_mac_is_the_same_however_it_is_written(said: str) -> None:
+    answer = parse_answer(json.dumps({"build": "b", "mac": said}).encode(), HealthFields())
+    assert isinstance(answer, DeviceAnswer)
+    assert answer.mac == MAC
+    assert watched(answer, answer).verdict.connectivity == "Online"
 
 
 @pytest.mark.parametrize(
@@ -163,3 +259,10 @@ def test_the_operator_and_the_workers_read_the_same(page: Any) -> None:
 )
 def test_sizes(text: str, size: int) -> None:
     assert parse_size(text) == size
+
+
+@pytest.mark.parametrize(
+    ("timeout", "seconds"), [("3s", 3), ("500ms", 0.5), ("30s", 30), ("0s", 30), ("0.0h", 30), ("999h", 30)]
+)
+def test_asking_always_ends(timeout: str, seconds: float) -> None:
+    assert patience(Health(timeout=timeout)).total_seconds() == seconds

@@ -94,6 +94,7 @@ class DeviceReconciler:
             return None
         if device.deleting_since is not None:
             return None
+        self._probes.plan(device)
         now = self._clock.now()
         seen = await self._see(device)
         report = report_device(seen, now)
@@ -121,8 +122,10 @@ class DeviceReconciler:
 
     def _rest(self, device: Device, report: Report, now: datetime) -> timedelta:
         """How long the write has to wait."""
-        met = self._met.setdefault(device.key, now)
-        if not device.status:
+        # A clock that was set back must not make it wait until that time comes again.
+        met = self._met[device.key] = min(now, self._met.get(device.key, now))
+        # The server's own default is all that stands in the status of a device not written of yet.
+        if device.status.get("observedGeneration", -1) == -1:
             reason = next(word.reason for word in report.words if word.type == "Ready")
             wait = _BELATED if reason in _COMES else timedelta()
             if reason == "Accepted" and not self._probes.looked(device):
@@ -135,11 +138,12 @@ class DeviceReconciler:
 
     async def _write(self, device: Device, report: Report, now: datetime) -> float | None:
         assert report.status is not None
-        if not report.urgent:
-            self._allowances[device.key] = self._allowances[device.key].spend(now)
         body = await _apply(self._cluster, device, report.status)
         if body is None:
             return None
+        # What failed is tried again, and must not have used up what may be written.
+        if not report.urgent and (allowance := self._allowances.get(device.key)) is not None:
+            self._allowances[device.key] = allowance.spend(now)
         stored = project_device(body)
         here = self._store.devices.get(device.key)
         if here is not None and here.uid == stored.uid:
@@ -178,7 +182,7 @@ class ModelReconciler:
             return again
         written = self._written.get(key)
         only_counted = {**report.status, "devices": model.status.get("devices")} == model.status
-        if only_counted and written is not None and now - written < _COUNT_INTERVAL:
+        if only_counted and written is not None and timedelta() <= now - written < _COUNT_INTERVAL:
             return (written + _COUNT_INTERVAL - now).total_seconds()
         body = await _apply(self._cluster, model, report.status)
         if body is None:

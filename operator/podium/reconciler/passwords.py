@@ -1,11 +1,14 @@
 """Secrets that many Devices share: each is read once for all of them, and looked at now and then."""
 
+import logging
 from collections.abc import Callable
 
 from podium.core.devices.decide import SecretSeen, secret_of
 from podium.core.effects import Unknown
-from podium.ports import Cluster, Gone, Key, PortError
+from podium.ports import Cluster, Gone, Key, Refused, RetryLater
 from podium.reconciler.store import Store
+
+log = logging.getLogger(__name__)
 
 # (namespace, name) of a Secret.
 SecretName = tuple[str, str]
@@ -22,7 +25,10 @@ class Passwords:
         self._known: dict[SecretName, SecretSeen] = {}
 
     async def read(self, namespace: str, name: str) -> SecretSeen:
-        """What is in it, as it was seen at most one round of `refresh` ago."""
+        """What is in it, as it was seen when the API server answered last.
+
+        Raises RetryLater where nothing is known of it yet and the API server does not say.
+        """
         known = self._known.get((namespace, name))
         if known is None:
             known = self._known[namespace, name] = await self._look(namespace, name)
@@ -34,7 +40,12 @@ class Passwords:
         for secret in self._known.keys() - users.keys():
             del self._known[secret]
         for secret in list(self._known):
-            now = await self._look(*secret)
+            try:
+                now = await self._look(*secret)
+            except RetryLater as error:
+                # No news: what is known of it stands, as for a server that is away.
+                log.debug("Secret %s/%s: %s", *secret, error)
+                continue
             if now != self._known[secret]:
                 self._known[secret] = now
                 for key in users[secret]:
@@ -55,5 +66,5 @@ class Passwords:
             return await self._cluster.get_secret(namespace, name)
         except Gone:
             return "Absent"
-        except PortError as error:
+        except Refused as error:
             return Unknown(f"Secret {name} cannot be read: {error}", "SecretUnreadable")

@@ -3,13 +3,15 @@
 import asyncio
 import hashlib
 import heapq
+import itertools
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from podium.api.v1alpha1.device_model import Health
 from podium.core.devices.answers import parse_answer
 from podium.core.devices.decide import restore
-from podium.core.devices.watch import Verdict, Watch, expect, note
+from podium.core.devices.watch import Verdict, Watch, expect, note, patience
 from podium.core.durations import parse_duration
 from podium.core.objects import Device
 from podium.ports import Clock, DeviceAnswer, DevicePage, Devices, Key, NoAnswer, Recorder
@@ -19,7 +21,7 @@ from podium.reconciler.store import Store
 log = logging.getLogger(__name__)
 
 _AT_ONCE = 128
-# Seconds. New devices are looked for so often; a first look is spread over the same time.
+# Seconds. What is due is looked for so often; a first look is spread over the same time.
 _TICK = 0.25
 
 
@@ -35,21 +37,36 @@ class Probes:
         self._clock = clock
         self._recorder = recorder
         self._wake = wake
-        self._watches: dict[tuple[Key, str], Watch] = {}
-        """By key and identity: another board or place is watched anew."""
-        self._due: list[tuple[float, Key]] = []
-        self._planned: set[Key] = set()
+        self._watches: dict[Key, tuple[str, Watch]] = {}
+        """With its identity: another board or place is watched anew."""
+        self._due: list[tuple[float, int, Key]] = []
+        """When, the number of the plan, whom. A number that is not the one in `_plans` is out of date."""
+        self._numbers = itertools.count(1)
+        self._plans: dict[Key, _Plan] = {}
+        self._fresh: dict[Key, _Plan] = {}
+        """Those that wait for the loop to take them up."""
         self._asked: set[asyncio.Task[None]] = set()
 
     def verdict(self, device: Device) -> Verdict:
         """What is to be said of it now."""
-        watch = self._watches.get(self._mark(device))
+        watch = self._watch(device)
         return watch.verdict if watch is not None else restore(device)
 
     def looked(self, device: Device) -> bool:
         """Whether it was asked at least once."""
-        watch = self._watches.get(self._mark(device))
+        watch = self._watch(device)
         return watch is not None and watch.looked > 0
+
+    def plan(self, device: Device) -> None:
+        """Have it asked soon, if it is new or is to be asked otherwise than before; nothing else."""
+        health = self._health(device)
+        basis = (self._mark(device), health)
+        known = self._plans.get(device.key)
+        if known is not None and known.basis == basis:
+            return
+        if health is None:
+            self._watches.pop(device.key, None)
+        self._plans[device.key] = self._fresh[device.key] = _Plan(basis, next(self._numbers))
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -57,12 +74,17 @@ class Probes:
         loop = asyncio.get_running_loop()
         try:
             while True:
-                self._plan(loop.time())
+                for key, plan in self._fresh.items():
+                    self._push(loop.time() + _share(key) * _TICK, plan, key)
+                self._fresh.clear()
                 while self._due and self._due[0][0] <= loop.time():
-                    _, key = heapq.heappop(self._due)
+                    _, number, key = heapq.heappop(self._due)
+                    current = self._plans.get(key)
+                    if current is None or current.number != number:
+                        continue
                     # Waiting here is what keeps a fleet that is away from filling the memory.
                     await free.acquire()
-                    task = asyncio.create_task(self._ask(key), name=f"ask {key}")
+                    task = asyncio.create_task(self._ask(key, current), name=f"ask {key}")
                     self._asked.add(task)
                     task.add_done_callback(self._asked.discard)
                     task.add_done_callback(lambda _: free.release())
@@ -73,28 +95,24 @@ class Probes:
 
     def forget(self, key: Key) -> None:
         """It is gone."""
-        for mark in [mark for mark in self._watches if mark[0] == key]:
-            del self._watches[mark]
+        self._watches.pop(key, None)
+        self._plans.pop(key, None)
 
-    def _plan(self, now: float) -> None:
-        if len(self._planned) == len(self._store.devices):
-            return
-        for key in self._store.devices.keys() - self._planned:
-            self._planned.add(key)
-            heapq.heappush(self._due, (now + _share(key) * _TICK, key))
-
-    async def _ask(self, key: Key) -> None:
+    async def _ask(self, key: Key, plan: "_Plan") -> None:
         loop = asyncio.get_running_loop()
         begun = loop.time()
         device = self._store.devices.get(key)
         if device is None:
-            self._planned.discard(key)
+            if self._plans.get(key) is plan:
+                self.forget(key)
             return
         model = self._store.roster.model_of(device)
-        if device.spec is None or model is None or model.spec is None or self._is_twin(device):
-            heapq.heappush(self._due, (begun + _TICK * 4, key))
+        health = self._health(device)
+        if health is None or model is None or model.spec is None:
+            # What was true before the pause says nothing after it.
+            self._watches.pop(key, None)
+            self._push(begun + _TICK * 4, plan, key)
             return
-        health = model.spec.health
         try:
             answer = await self._probe(device, health)
             self._take(device, answer, model.spec.chip, health)
@@ -102,10 +120,14 @@ class Probes:
             log.exception("%s: a bug in asking it", key)
         interval = parse_duration(health.interval).total_seconds()
         # The first time it is put at its own place of the interval, so that they do not come all at once.
-        watch = self._watches.get(self._mark(device))
-        first = watch is not None and watch.looked <= 1
-        rest = interval * (0.5 + _share(key) / 2) if first else interval
-        heapq.heappush(self._due, (begun + rest, key))
+        rest = interval if plan.asked else interval * (0.5 + _share(key) / 2)
+        plan.asked = True
+        self._push(begun + rest, plan, key)
+
+    def _push(self, at: float, plan: "_Plan", key: Key) -> None:
+        """Unless it was planned anew meanwhile."""
+        if self._plans.get(key) is plan:
+            heapq.heappush(self._due, (at, plan.number, key))
 
     async def _probe(self, device: Device, health: Health) -> DeviceAnswer | NoAnswer:
         assert device.spec is not None
@@ -113,7 +135,7 @@ class Probes:
         host = f"[{address.host}]" if ":" in address.host else address.host
         page = DevicePage(
             f"http://{host}:{address.health_port}{health.path}",
-            parse_duration(health.timeout).total_seconds(),
+            patience(health).total_seconds(),
         )
         body = await self._devices.ask(page)
         answer = body if isinstance(body, NoAnswer) else parse_answer(body, health.fields)
@@ -125,22 +147,39 @@ class Probes:
         now = self._clock.now()
         assert device.spec is not None
         mark = self._mark(device)
-        before = self._watches.get(mark) or Watch(now, verdict=restore(device))
+        here = self._store.devices.get(device.key)
+        if here is None or self._mark(here) != mark:
+            return  # the answer came too late, and is of another board or place
+        before = self._watch(device) or Watch(now, verdict=restore(device))
         after = note(before, answer, expect(device.spec.mac, chip, health), now)
-        if device.key not in self._store.devices:
-            return
-        if mark not in self._watches:
-            self.forget(device.key)
-        self._watches[mark] = after
+        self._watches[device.key] = (mark, after)
         if after.verdict != before.verdict or before.looked == 0:
             self._wake(device.key)
 
-    def _is_twin(self, device: Device) -> bool:
+    def _health(self, device: Device) -> Health | None:
+        """How it is asked; None: it cannot be, or must not, because it is another one's twin."""
         roster = self._store.roster
-        return bool(roster.same(device, "mac") or roster.same(device, "address"))
+        model = roster.model_of(device)
+        if device.spec is None or model is None or model.spec is None:
+            return None
+        twin = roster.same(device, "mac") or roster.same(device, "address")
+        return None if twin else model.spec.health
 
-    def _mark(self, device: Device) -> tuple[Key, str]:
-        return device.key, "|".join((device.uid, *(value for _, _, value in claims_of(device))))
+    def _watch(self, device: Device) -> Watch | None:
+        mark, watch = self._watches.get(device.key, ("", None))
+        return watch if mark == self._mark(device) else None
+
+    def _mark(self, device: Device) -> str:
+        return "|".join((device.uid, *(value for _, _, value in claims_of(device))))
+
+
+@dataclass
+class _Plan:
+    """That a device is asked: as what and how, and whether it was."""
+
+    basis: tuple[str, Health | None]
+    number: int
+    asked: bool = False
 
 
 def _share(key: Key) -> float:

@@ -45,6 +45,11 @@ async def resync(
         missed()
         wake(key)
 
+    def heal_fleet(key: Key) -> None:
+        heal(key)
+        moved.add(key.namespace)
+
+    moved: set[str] = set()
     connections = await _list(cluster, "ConductorConnection", namespaces, project_connection)
     pools = await _list(cluster, "WorkerPool", namespaces, project_worker_pool)
     workflows = await _list(cluster, "Workflow", namespaces, project_workflow)
@@ -55,8 +60,8 @@ async def resync(
     _take_in(pools, store.put_pool, store.pools, store.remove_pool, heal)
     _take_in(workflows, store.put_workflow, store.workflows, store.remove_workflow, heal)
     _take_in(runs, store.put_run, store.runs, store.remove_run, heal)
-    _take_in(models, store.put_model, store.models, store.remove_model, heal)
-    _take_in(devices, store.put_device, store.devices, store.remove_device, heal)
+    _take_in(models, store.put_model, store.models, store.remove_model, heal_fleet)
+    _take_in(devices, store.put_device, store.devices, store.remove_device, heal_fleet)
     for connection in connections:
         wake(connection.key)
     for pool in pools:
@@ -64,11 +69,13 @@ async def resync(
     for workflow in workflows:
         if first or not is_ready(workflow) or workflow.deleting_since is not None:
             wake(workflow.key)
+    # A model matters to its devices, a device to its model and to those that claim the same board or
+    # place: which ones that were before is not known any more. Where nothing changed, nothing is written.
     for model in models:
-        if first or not is_ready(model):
+        if first or not is_ready(model) or model.key.namespace in moved:
             wake(model.key)
     for device in devices:
-        if first or not is_ready(device):
+        if first or not is_ready(device) or device.key.namespace in moved:
             wake(device.key)
     for run in runs:
         if first or not is_finished(run) or run.deleting_since is not None:

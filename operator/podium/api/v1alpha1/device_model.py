@@ -63,6 +63,11 @@ class Health(Model):
         Rule(
             "!has(self.interval) || duration(self.interval) >= duration('1s')", "interval must be 1s at least"
         ),
+        Rule(
+            "!has(self.timeout) || "
+            "(duration(self.timeout) > duration('0s') && duration(self.timeout) <= duration('30s'))",
+            "timeout must be longer than 0s, and 30s at most: others wait for their turn meanwhile",
+        ),
     )
 
     path: str = Field(
@@ -72,7 +77,7 @@ class Health(Model):
         description="Where its health is: JSON over HTTP.",
     )
     interval: Duration = Field(default="30s", description="How often it is asked.")
-    timeout: Duration = Field(default="3s", description="How long an answer may take.")
+    timeout: Duration = Field(default="3s", description="How long an answer may take: 30s at most.")
     offline_after: Duration = Field(
         default="90s", description="Without an answer for that long, it is offline."
     )

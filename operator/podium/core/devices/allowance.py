@@ -24,6 +24,8 @@ class Allowance:
         return cls(MOST, now)
 
     def _now(self, now: datetime) -> float:
+        if self.at - now > EVERY:
+            return MOST  # the clock was set back: that time would come again only then
         return min(MOST, self.left + (now - self.at) / EVERY)
 
     def wait(self, now: datetime) -> timedelta:

@@ -9,6 +9,10 @@ from podium.ports import DeviceAnswer, NoAnswer
 
 _STEP = re.compile(r"\.([A-Za-z_][\w-]*)|\[(\d+)\]")
 _LONGEST_TEXT = 64
+# As Device.status.firmware.reported has it: what is longer would be refused with all else in the status.
+_LONGEST_WORD = 32
+_LARGEST_SIZE = 2**63 - 1
+_HEX = frozenset("0123456789abcdef")
 
 
 def parse_answer(body: bytes, fields: HealthFields) -> DeviceAnswer | NoAnswer:
@@ -19,14 +23,13 @@ def parse_answer(body: bytes, fields: HealthFields) -> DeviceAnswer | NoAnswer:
         start = body[:40].decode("ascii", errors="replace")
         return NoAnswer("Unreadable", f'its health page is no JSON; it begins with "{start}"')
 
-    def text(path: str) -> str | None:
+    def text(path: str, most: int = _LONGEST_TEXT) -> str | None:
         value = find_value(document, path)
         # Surrogates cannot be written to Kubernetes.
-        return value.encode("utf-8", "replace").decode()[:_LONGEST_TEXT] if isinstance(value, str) else None
+        return value.encode("utf-8", "replace").decode()[:most] if isinstance(value, str) else None
 
     def whole(path: str) -> int | None:
-        value = find_value(document, path)
-        return value if isinstance(value, int) and not isinstance(value, bool) else None
+        return _whole(find_value(document, path))
 
     build = text(fields.build)
     if not build:
@@ -35,11 +38,11 @@ def parse_answer(body: bytes, fields: HealthFields) -> DeviceAnswer | NoAnswer:
     checks = find_value(document, fields.checks)
     return DeviceAnswer(
         build=build,
-        mac=mac.lower().replace("-", ":") if mac else None,
+        mac=_normal_mac(mac) if mac else None,
         chip=text(fields.chip),
         free_heap=whole(fields.free_heap),
-        partition=text(fields.partition),
-        ota_state=text(fields.ota_state),
+        partition=text(fields.partition, _LONGEST_WORD),
+        ota_state=text(fields.ota_state, _LONGEST_WORD),
         failed_checks=_failed(checks) if isinstance(checks, list) else (),
     )
 
@@ -54,6 +57,23 @@ def find_value(document: object, path: str) -> object:
         else:
             return None
     return document
+
+
+def _whole(value: object) -> int | None:
+    """A size. Some firmware writes 180000.0; what no board can have is as if it were not said."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    if isinstance(value, float) and not value.is_integer():
+        return None
+    return int(value) if 0 <= value <= _LARGEST_SIZE else None
+
+
+def _normal_mac(mac: str) -> str:
+    """AABBCC000421, AA-BB-CC-00-04-21, aabb.cc00.0421 → aa:bb:cc:00:04:21. What is no mac stays."""
+    digits = "".join(letter for letter in mac.lower() if letter not in ":-. ")
+    if len(digits) == 12 and _HEX.issuperset(digits):
+        return ":".join(digits[at : at + 2] for at in range(0, 12, 2))
+    return mac.lower().replace("-", ":")
 
 
 def _failed(checks: list[Any]) -> tuple[str, ...]:

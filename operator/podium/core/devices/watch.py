@@ -11,10 +11,15 @@ from podium.core.durations import parse_duration
 from podium.ports import DeviceAnswer, NoAnswer
 
 Connectivity = Literal["Online", "Offline", "Unknown"]
+# Healthy: status, reason, message.
+Judgement = tuple[Truth, Reason, str]
 
 # So many looks in a row, before another word than the last one is believed.
 _LOOKS = 3
 _STRANGERS = 2
+_SILENCES = 2
+LONGEST_TIMEOUT = timedelta(seconds=30)
+"""As the rule of DeviceModel says."""
 _SIZES = {"Ki": 1024, "Mi": 1024**2, "k": 1000, "M": 1000**2}
 
 
@@ -55,6 +60,9 @@ class Watch:
     strangers: int = 0
     useless: int = 0
     """Answers in a row that cannot be used."""
+    silences: int = 0
+    missed: int = 0
+    """Looks in a row without a good answer of the device itself: those three in any order."""
     differing: int = 0
     """Looks in a row whose word on its health is another one than the verdict's."""
     verdict: Verdict = Verdict()
@@ -66,15 +74,23 @@ def expect(mac: str | None, chip: str, health: Health) -> Expected:
     return Expected(mac, chip, parse_duration(health.offline_after), heap)
 
 
+def patience(health: Health) -> timedelta:
+    """How long an answer may take; never without an end, also for objects older than the rule for it."""
+    # No time at all was no limit at all to what asks: what is nearest to it is the longest that may be.
+    return min(parse_duration(health.timeout) or LONGEST_TIMEOUT, LONGEST_TIMEOUT)
+
+
 def note(watch: Watch, answer: DeviceAnswer | NoAnswer, expected: Expected, now: datetime) -> Watch:
     """One more look at a device."""
-    watch = replace(watch, looked=watch.looked + 1)
+    # A clock that was set back must not keep it online until that time comes again.
+    seen = min(watch.seen, now) if watch.seen is not None else None
+    watch = replace(watch, looked=watch.looked + 1, begun=min(watch.begun, now), seen=seen)
     if isinstance(answer, DeviceAnswer):
         if expected.mac is not None and answer.mac is not None and answer.mac != expected.mac:
-            return _note_stranger(watch, answer, expected)
+            return _note_stranger(watch, answer, expected, now)
         return _note_answer(watch, answer, expected, now)
     if answer.kind in ("HttpError", "Unreadable"):
-        return _note_useless(watch, answer)
+        return _note_useless(watch, answer, expected, now)
     return _note_silence(watch, answer, expected, now)
 
 
@@ -94,14 +110,12 @@ def normal_chip(name: str) -> str:
 def _note_answer(watch: Watch, answer: DeviceAnswer, expected: Expected, now: datetime) -> Watch:
     old = watch.verdict
     healthy = _judge(answer, expected)
-    changed = healthy[:2] != (old.healthy, old.healthy_reason)
+    known: Judgement = (old.healthy, old.healthy_reason, old.healthy_message)
+    changed = _gist(healthy) != _gist(known)
     differing = watch.differing + 1 if changed else 0
     # Until there is a word, or after a silence, the first one counts.
-    if changed and old.healthy != "Unknown" and differing < _LOOKS:
-        healthy = (old.healthy, old.healthy_reason, old.healthy_message)
-    elif not changed:
-        # The numbers move with each look; the words stay those that it was decided by.
-        healthy = (old.healthy, old.healthy_reason, old.healthy_message)
+    if not changed or (old.healthy != "Unknown" and differing < _LOOKS):
+        healthy = known
     else:
         differing = 0
     verdict = Verdict(
@@ -114,10 +128,24 @@ def _note_answer(watch: Watch, answer: DeviceAnswer, expected: Expected, now: da
         partition=answer.partition,
         ota_state=answer.ota_state,
     )
-    return replace(watch, seen=now, strangers=0, useless=0, differing=differing, verdict=verdict)
+    return replace(
+        watch,
+        seen=now,
+        strangers=0,
+        useless=0,
+        silences=0,
+        missed=0,
+        differing=differing,
+        verdict=verdict,
+    )
 
 
-def _judge(answer: DeviceAnswer, expected: Expected) -> tuple[Truth, Reason, str]:
+def _gist(healthy: Judgement) -> tuple[str, ...]:
+    """What makes another word of it: not the heap, which moves with each look."""
+    return healthy[:2] if healthy[1] == "LowHeap" else healthy
+
+
+def _judge(answer: DeviceAnswer, expected: Expected) -> Judgement:
     if answer.chip is not None and normal_chip(answer.chip) != normal_chip(expected.chip):
         return "False", "WrongChip", f"it is an {answer.chip}, its model says {expected.chip}"
     heap, least = answer.free_heap, expected.min_free_heap
@@ -128,18 +156,18 @@ def _judge(answer: DeviceAnswer, expected: Expected) -> tuple[Truth, Reason, str
     return "True", "Healthy", ""
 
 
-def _note_stranger(watch: Watch, answer: DeviceAnswer, expected: Expected) -> Watch:
-    watch = replace(watch, strangers=watch.strangers + 1, useless=0)
-    if watch.strangers < _STRANGERS:
-        return watch
+def _note_stranger(watch: Watch, answer: DeviceAnswer, expected: Expected, now: datetime) -> Watch:
+    watch = _miss(watch, strangers=watch.strangers + 1)
     words = f"at its address answers {answer.mac}, not {expected.mac}: is spec.address right?"
+    if watch.strangers < _STRANGERS:
+        return _note_medley(watch, words, expected, now)
     return replace(watch, differing=0, verdict=_absent(watch, "Offline", "AnotherDevice", words))
 
 
-def _note_useless(watch: Watch, answer: NoAnswer) -> Watch:
-    watch = replace(watch, useless=watch.useless + 1, strangers=0)
+def _note_useless(watch: Watch, answer: NoAnswer, expected: Expected, now: datetime) -> Watch:
+    watch = _miss(watch, useless=watch.useless + 1)
     if watch.useless < _LOOKS:
-        return watch
+        return _note_medley(watch, answer.message, expected, now)
     reason: Reason = "HealthRefused" if answer.kind == "HttpError" else "AnswerUnreadable"
     old = watch.verdict
     words = old.online_message if old.online_reason == reason else answer.message
@@ -147,12 +175,30 @@ def _note_useless(watch: Watch, answer: NoAnswer) -> Watch:
 
 
 def _note_silence(watch: Watch, answer: NoAnswer, expected: Expected, now: datetime) -> Watch:
-    watch = replace(watch, strangers=0, useless=0)
-    if now - (watch.seen or watch.begun) < expected.offline_after:
-        return watch
+    watch = _miss(watch, silences=watch.silences + 1)
+    # Time alone says nothing: nobody asked while the operator was away, or asked others.
+    if watch.silences < _SILENCES or not _is_long_ago(watch, expected, now):
+        return _note_medley(watch, answer.message, expected, now)
     old = watch.verdict
     words = old.online_message if old.online_reason == "NoAnswer" else answer.message
     return replace(watch, differing=0, verdict=_absent(watch, "Offline", "NoAnswer", words))
+
+
+def _miss(watch: Watch, *, strangers: int = 0, useless: int = 0, silences: int = 0) -> Watch:
+    return replace(watch, missed=watch.missed + 1, strangers=strangers, useless=useless, silences=silences)
+
+
+def _note_medley(watch: Watch, words: str, expected: Expected, now: datetime) -> Watch:
+    """Nothing often enough in a row to be believed; by turns they are an absence too."""
+    undecided = watch.verdict.online == "True" or watch.verdict.online_reason == "NotAsked"
+    if not undecided or watch.missed < _LOOKS or not _is_long_ago(watch, expected, now):
+        return watch
+    return replace(watch, differing=0, verdict=_absent(watch, "Offline", "NoAnswer", words))
+
+
+def _is_long_ago(watch: Watch, expected: Expected, now: datetime) -> bool:
+    """Whether it did not answer for as long as makes it offline."""
+    return now - (watch.seen or watch.begun) >= expected.offline_after
 
 
 def _absent(watch: Watch, connectivity: Connectivity, reason: Reason, words: str) -> Verdict:
