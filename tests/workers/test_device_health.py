@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 from dataclasses import replace
 
 import pytest
+from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,7 +21,14 @@ from podium_workers.firmware.health import (
     Wait,
     decide_health,
 )
-from podium_workers.services.device_api import Health, NoHealth, find_value, parse_health
+from podium_workers.services.device_api import (
+    DeviceApi,
+    Health,
+    HealthPage,
+    NoHealth,
+    find_value,
+    parse_health,
+)
 
 COMMIT, NEW, OLD = "9f1c2ab0c3d4e5f60718293a4b5c6d7e8f901234", "9f1c2ab", "71be003"
 MAC = "aa:bb:cc:00:04:21"
@@ -232,6 +242,36 @@ def test_numbers_that_are_none_are_left_out():
         b'{"build": "x", "heap_free": true, "uptime_s": "7", "checks": [1, {"ok": false}]}', {}
     )
     assert health == Health("x", failed_checks=("None",))
+
+
+@given(st.floats() | st.integers(), st.floats() | st.integers())
+def test_no_number_breaks_the_reading(heap, uptime):
+    health = parse_health(json.dumps({"build": "x", "heap_free": heap, "uptime_s": uptime}).encode(), {})
+    assert isinstance(health, Health)
+    assert (health.free_heap or 0) >= 0
+    assert (health.uptime or 0) >= 0
+
+
+async def test_a_page_that_comes_in_parts_is_read_whole():
+    async def page(request: web.Request) -> web.StreamResponse:
+        answer = web.StreamResponse()
+        await answer.prepare(request)
+        for part in (b'{"build": ', b'"9f1c2ab", ', b'"heap_free": 70000.0}'):
+            await answer.write(part)
+            await asyncio.sleep(0.02)
+        return answer
+
+    application = web.Application()
+    application.router.add_get("/api/health", page)
+    runner = web.AppRunner(application)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        async with DeviceApi() as api:
+            found = await api.probe(HealthPage("127.0.0.1", runner.addresses[0][1]))
+    finally:
+        await runner.cleanup()
+    assert found == Health("9f1c2ab", free_heap=70000)
 
 
 @given(

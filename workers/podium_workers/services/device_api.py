@@ -32,6 +32,8 @@ FIELDS: Mapping[str, str] = {
 """Where in the answer each is. `DeviceModel.spec.health.fields` puts its own over these."""
 _STEP = re.compile(r"\.([A-Za-z_][\w-]*)|\[(\d+)\]")
 _MOST_BYTES = 64 * 1024
+_LARGEST = 2**63 - 1
+_HEX = frozenset("0123456789abcdef")
 
 
 @dataclass(frozen=True)
@@ -113,15 +115,17 @@ class DeviceApi:
             async with self._session.get(
                 page.url, timeout=limits, allow_redirects=False, trace_request_ctx=connected
             ) as response:
-                body = await response.content.read(_MOST_BYTES)
+                body = await _read(response)
                 if response.status != 200:
                     return NoHealth("HttpError", f"{page.url} answered with status {response.status}")
         except TimeoutError:
             if not connected:
                 return NoHealth("Nobody", f"{page.url}: no connection within {page.timeout:g} s")
             return NoHealth("TooSlow", f"{page.url}: connected, and no answer within {page.timeout:g} s")
-        except (aiohttp.ClientError, OSError) as error:
+        except (aiohttp.ClientConnectionError, OSError) as error:
             return NoHealth("Nobody", f"{page.url}: {str(error) or type(error).__name__}")
+        except (aiohttp.ClientError, ValueError) as error:
+            return NoHealth("Unreadable", f"{page.url}: this is no HTTP: {type(error).__name__}")
         return parse_health(body, page.fields)
 
     async def confirm(self, page: HealthPage, path: str = "/api/confirm") -> bool:
@@ -148,6 +152,9 @@ def parse_health(body: bytes, fields: Mapping[str, str]) -> Answer:
         value = find_value(document, paths[name])
         return value if isinstance(value, kind) and not isinstance(value, bool) else None
 
+    def size(name: str) -> int | None:
+        return _whole(find(name, int, float))
+
     build = find("build", str)
     if not build:
         return NoHealth("Unreadable", f"the health page names no build at {paths['build']}")
@@ -156,22 +163,32 @@ def parse_health(body: bytes, fields: Mapping[str, str]) -> Answer:
         build=build,
         mac=_normal_mac(find("mac", str)),
         chip=find("chip", str),
-        free_heap=find("freeHeap", int),
-        largest_block=find("largestBlock", int),
-        uptime=_whole(find("uptime", int, float)),
-        boot_count=find("bootCount", int),
+        free_heap=size("freeHeap"),
+        largest_block=size("largestBlock"),
+        uptime=_floor(find("uptime", int, float)),
+        boot_count=size("bootCount"),
         reset_reason=find("resetReason", str),
         partition=find("partition", str),
         ota_state=find("otaState", str),
-        slot_size=find("slotSize", int),
-        secure_version=find("secureVersion", int),
+        slot_size=size("slotSize"),
+        secure_version=size("secureVersion"),
         failed_checks=tuple(
             str(check.get("name")) for check in checks if isinstance(check, dict) and check.get("ok") is False
         ),
         pattern=find("pattern", str),
         pattern_checksum=find("patternChecksum", str),
-        frame_micros=find("frameMicros", int, float),
+        frame_micros=_finite(find("frameMicros", int, float)),
     )
+
+
+async def _read(response: aiohttp.ClientResponse) -> bytes:
+    """The body, up to a limit: one chunk is what came so far, not all."""
+    body = bytearray()
+    async for chunk in response.content.iter_any():
+        body += chunk
+        if len(body) >= _MOST_BYTES:
+            break
+    return bytes(body[:_MOST_BYTES])
 
 
 async def _note_connection(_: object, context: SimpleNamespace, __: object) -> None:
@@ -191,8 +208,26 @@ def find_value(document: object, path: str) -> object:
 
 
 def _normal_mac(mac: str | None) -> str | None:
-    return mac.lower().replace("-", ":") if mac else None
+    """AABBCC000421, AA-BB-CC-00-04-21, aabb.cc00.0421 → aa:bb:cc:00:04:21. What is no mac stays."""
+    if not mac:
+        return None
+    digits = "".join(letter for letter in mac.lower() if letter not in ":-. ")
+    if len(digits) == 12 and _HEX.issuperset(digits):
+        return ":".join(digits[at : at + 2] for at in range(0, 12, 2))
+    return mac.lower().replace("-", ":")
+
+
+def _finite(number: float | None) -> float | None:
+    """What no board can have is as if it were not said: NaN is JSON to Python."""
+    return number if number is not None and 0 <= number <= _LARGEST else None
 
 
 def _whole(number: float | None) -> int | None:
-    return None if number is None else int(number)
+    """A size or a count. Some firmware writes 180000.0."""
+    finite = _finite(number)
+    return None if finite is None or finite != int(finite) else int(finite)
+
+
+def _floor(number: float | None) -> int | None:
+    finite = _finite(number)
+    return None if finite is None else int(finite)
