@@ -71,6 +71,6 @@ def test_the_demo_survives_a_kill_of_its_operator_and_leaves_nothing_behind(tmp_
 def test_what_firmware_lacks_is_said_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     assert why_no_firmware() == ""
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "platformio" else object())
-    assert why_no_firmware() == "not installed: pip install 'podium[firmware]'"
+    assert why_no_firmware() == "not installed: in a checkout of Podium, pip install '.[firmware]'"
     monkeypatch.setattr("shutil.which", lambda _: None)
     assert why_no_firmware() == "git is not installed"

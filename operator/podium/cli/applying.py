@@ -44,8 +44,10 @@ class ManifestFolder:
         if not titles:
             return  # empty, or nothing but comments
         try:
-            # All of it or nothing: kubectl would apply the objects before the one that is refused.
-            self._kubectl("apply", "--dry-run=server", "-f", str(path))
+            # All of it or nothing: kubectl would apply the objects before the one that is refused. Of what is
+            # in a namespace that the manifest itself brings, the server can say nothing before that is there.
+            if not any(title.startswith("namespace/") for title in titles):
+                self._kubectl("apply", "--dry-run=server", "-f", str(path))
             answer = self._kubectl("apply", "-f", str(path))
         except LocalError as error:
             self._say(f"{name} is not applied: {error}")

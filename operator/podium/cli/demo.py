@@ -74,7 +74,7 @@ def _show_pool(stage: Stage, examples: Path) -> None:
     if not has_pods(stage.state):
         click.echo(
             "WorkerPools are left out: their pods need an image in this cluster (make images, then load it): "
-            "docs/workerpools.md"
+            "docs/testing.md#images"
         )
         return
     click.echo("\nA WorkerPool that follows its queue, from no pods to as many as are needed, and back:")

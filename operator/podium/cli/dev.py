@@ -199,7 +199,8 @@ def load(name: str, archive: Path) -> None:
 
     \b
     Example:
-      make images ARCHIVES=dist && podium dev load dist/podium-worker.tar
+      make images ARCHIVES=1            # says in which files they are
+      podium dev load FILE
     """
     with _told_in_one_line():
         state = _stack(name).state()

@@ -81,7 +81,9 @@ def _build_table(path: str, node: Schema) -> list[str]:
     ]
     table = _build_rows(("Field", "Type", "Default", "Meaning"), rows)
     if node.get("x-kubernetes-preserve-unknown-fields"):
-        return [table, "Other keys are kept and ignored."]
+        # In a pod template Kubernetes knows them; elsewhere nobody does.
+        fate = "taken over as they are" if path.startswith("spec.template") else "kept and ignored"
+        return [table, f"Other keys are {fate}."]
     return [table]
 
 

@@ -41,8 +41,8 @@ def why_no_firmware() -> str:
     if shutil.which("git") is None:
         return "git is not installed"
     modules = {
-        "platformio": "podium[firmware]",
-        "SCons": "podium[firmware]",
+        "platformio": ".[firmware]",
+        "SCons": ".[firmware]",
         "ziglang": "ziglang",
         "esptool": "esptool",
     }
@@ -50,7 +50,7 @@ def why_no_firmware() -> str:
         package for name, package in modules.items() if not importlib.util.find_spec(name)
     )
     packages = " ".join(f"'{package}'" for package in missing)
-    return f"not installed: pip install {packages}" if packages else ""
+    return f"not installed: in a checkout of Podium, pip install {packages}" if packages else ""
 
 
 class FirmwareDemo:

@@ -7,7 +7,7 @@ import importlib.util
 
 if missing := [name for name in ("numpy", "scipy", "soundfile") if importlib.util.find_spec(name) is None]:
     raise ModuleNotFoundError(
-        f"podium_workers.audio needs {', '.join(missing)}, not installed here: pip install 'podium[audio]'"
+        f"podium_workers.audio needs {', '.join(missing)}, not installed here: install podium's extra 'audio'"
     )
 
 from podium_workers.audio import (

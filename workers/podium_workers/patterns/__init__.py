@@ -7,7 +7,7 @@ import importlib.util
 
 if importlib.util.find_spec("matplotlib") is None:
     raise ModuleNotFoundError(
-        "podium_workers.patterns needs matplotlib, not installed here: pip install 'podium[patterns]'"
+        "podium_workers.patterns needs matplotlib, not installed here: install podium's extra 'patterns'"
     )
 
 from podium_workers.patterns import (

@@ -73,7 +73,7 @@ def find_platformio() -> PlatformIO:
             )
             found = re.search(r"version (\S+)", said.stdout)
             return PlatformIO((path,), found[1] if found else "unknown")
-    raise Reject("PlatformIO is not installed where this worker runs: pip install 'podium[firmware]'")
+    raise Reject("PlatformIO is not installed where this worker runs: install podium's extra 'firmware'")
 
 
 def prepare_core(core: Path) -> None:

@@ -1,7 +1,7 @@
 """The artifact store in a bucket: any service that speaks S3, by Amazon's own client.
 
 Address and keys are the client's usual ones: AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY,
-AWS_REGION, or a role. `pip install 'podium[s3]'`.
+AWS_REGION, or a role. The client is Podium's extra `s3`.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class S3Shelf:
             from botocore.config import Config
         except ImportError:
             raise Reject(
-                "PODIUM_ARTIFACTS names a bucket, and the client is not here: pip install 'podium[s3]'"
+                "PODIUM_ARTIFACTS names a bucket, and the client is not here: install podium's extra 's3'"
             ) from None
         # Services other than Amazon's often lack its newer check sums; the content is its own check sum here.
         config = Config(

@@ -73,7 +73,8 @@ class DeviceSpec(Model):
     update_policy: Literal["Automatic", "Manual", "Locked"] = Field(
         default="Automatic",
         description=(
-            "Automatic: releases update it. Manual: only an update that names it. Locked: nothing does."
+            "Automatic: releases update it. Manual: only an update that names it. Locked: nothing does. "
+            "Not heeded yet: it is for firmware releases, which are not there."
         ),
     )
 
