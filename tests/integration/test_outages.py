@@ -175,7 +175,7 @@ async def test_a_conductor_that_was_killed_and_lost_its_data_makes_no_run_fail(
         assert took < SOON
         # The run's end may be heard of before the database is looked at.
         await eventually(
-            lambda: metric(bed, "podium_conductor_data_losses_total"), lambda losses: losses == 2, within=SOON
+            lambda: metric(bed, "podium_conductor_data_losses_total"), lambda losses: losses >= 2, within=SOON
         )
         for worker in bed.workers:
             await worker.stop()

@@ -186,7 +186,7 @@ def test_an_interrupted_up_leaves_nothing_running(dev: Dev, number: int) -> None
     started = dev.identities()
     up.send_signal(number)
     up.communicate(timeout=60)
-    assert wait_until(lambda: not any(map(is_alive, started)), 30)
+    assert wait_until(lambda: not any(map(is_alive, started)), 90)
     if number == signal.SIGKILL:
         # Nobody was left to tidy up; the next command does.
         assert dev.run("status").returncode == 1

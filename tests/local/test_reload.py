@@ -85,7 +85,7 @@ class Mode:
         for line in self._process.stdout:
             self.lines.append(line.rstrip())
 
-    def until_said(self, words: str, within: float = 60) -> str:
+    def until_said(self, words: str, within: float = 120) -> str:
         """All that was said and not asked for yet, up to the first line with these words."""
         found: list[int] = []
 
@@ -100,7 +100,7 @@ class Mode:
     def end(self, number: int = signal.SIGINT) -> tuple[int, str]:
         assert self._process is not None
         self._process.send_signal(number)
-        code = self._process.wait(timeout=60)
+        code = self._process.wait(timeout=180)
         wait_until(lambda: False, 0.3)
         return code, "\n".join(self.lines)
 

@@ -132,6 +132,9 @@ class RunReconciler:
         todo = [view]
         while todo and len(found) < _MOST_CHILDREN:
             for workflow_id in open_children(todo.pop()):
+                # A task may name any run, also its own.
+                if workflow_id in found or workflow_id == view.workflow_id:
+                    continue
                 link.tracker.watch(workflow_id, key)
                 found[workflow_id] = link.tracker.view(workflow_id)
                 todo.append(found[workflow_id])

@@ -129,7 +129,8 @@ class WorkflowReconciler:
         """Workflows that other workers serve than their status says: one request to each Conductor."""
         changed = []
         now = self._clock.now()
-        for workflow in self._store.workflows.values():
+        # The watch may add or take one while this waits.
+        for workflow in list(self._store.workflows.values()):
             link = self._connections.of_workflow(workflow)
             if isinstance(link, Unknown) or workflow.deleting_since is not None:
                 continue
