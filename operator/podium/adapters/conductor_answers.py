@@ -41,7 +41,7 @@ class Answer:
         """Its JSON; None if it is none."""
         try:
             return json.loads(self.text)
-        except ValueError:
+        except (ValueError, RecursionError):
             return None
 
     @property

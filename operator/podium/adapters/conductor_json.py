@@ -11,7 +11,7 @@ def making_sense(what: str) -> Iterator[None]:
     """An answer that is JSON and of another shape than Conductor's is no answer. Raises RetryLater."""
     try:
         yield
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise RetryLater(f"Conductor's answer about {what} makes no sense: {error!r:.100}") from error
 
 
