@@ -29,7 +29,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
-    """Bytes do not name a test: those who collect in parallel must agree, and a file may hold the time it was made."""
+    """Bytes do not name a test: a file may hold the time it was made, and parallel collectors must agree."""
     return argname if isinstance(val, bytes) else None
 
 

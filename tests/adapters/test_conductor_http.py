@@ -2,8 +2,6 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
 
 import pytest
 from aiohttp import web
@@ -11,22 +9,9 @@ from aiohttp import web
 from podium.adapters.budget import Traffic
 from podium.adapters.conductor import HttpConductor
 from podium.ports import Access, Credentials, LoginRefused, NotSent, RetryLater, StartRequest
+from support.serving import serve
 
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 START = StartRequest("n", 1, "c", {})
-
-
-@asynccontextmanager
-async def serve(handler: Handler) -> AsyncIterator[str]:
-    application = web.Application()
-    application.router.add_route("*", "/{path:.*}", handler)
-    runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    host, port = runner.addresses[0][:2]
-    yield f"http://{host}:{port}/api"
-    await runner.cleanup()
 
 
 @pytest.mark.parametrize("status", [401, 403])

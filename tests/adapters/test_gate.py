@@ -10,7 +10,7 @@ from aiohttp import web
 
 from podium.adapters import gate
 from podium.adapters.conductor import HttpConductor
-from podium.core.outage import MOST_BROKEN
+from podium.core.outage import MOST_BROKEN, Outcome
 from podium.ports import LoginRefused, NotSent, OutcomeUnknown, PortError, Refused, RetryLater, StartRequest
 from support.eventually import eventually
 
@@ -193,3 +193,22 @@ async def test_a_closed_client_probes_no_more() -> None:
     async with HttpConductor("http://127.0.0.1:1/api"):
         assert any(task.get_name().startswith("probe Conductor") for task in asyncio.all_tasks())
     assert not any(task.get_name().startswith("probe Conductor") for task in asyncio.all_tasks())
+
+
+async def test_a_probe_that_nobody_foresaw_does_not_leave_the_gate_shut(
+    server: tuple[Server, HttpConductor],
+) -> None:
+    answers, http = server
+    answers.answer = always(500, '{"message": "out of order"}')
+    await away(http)
+    probe, bugs = http.gate._probe, [KeyError("a bug")]
+
+    async def odd() -> tuple[Outcome, str]:
+        if bugs:
+            raise bugs.pop()
+        return await probe()
+
+    http.gate._probe = odd
+    answers.answer = fine
+    await until_back(http)
+    assert bugs == []

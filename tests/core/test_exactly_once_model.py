@@ -5,145 +5,20 @@ crashes take seconds. `tests/e2e/test_exactly_once.py` has the same law on the r
 """
 
 import itertools
-from collections.abc import Iterable, Sequence
-from datetime import timedelta
+from collections.abc import Sequence
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from podium.api.v1alpha1.workflow_run import FINISHED
-from podium.core.objects import project_workflow, project_workflow_run
-from podium.core.runs import Policy
-from podium.ports import Conflict, Json, Key, PortError, RunSeen
-from podium.reconciler.connections import Connections, Link
-from podium.reconciler.runs import RunReconciler
-from podium.reconciler.store import Store
-from support.fakes import (
-    START_FATES,
-    FakeClock,
-    FakeCluster,
-    FakeConductor,
-    FakeRecorder,
-    FakeTracker,
-    Fate,
-    Killed,
-    run_now,
-)
+from podium.ports import Json, Key
+from support.fakes import START_FATES, Fate
+from support.one_run import CLUSTER, WAIT, World
 
 LATEST = 80.0
 """Seconds after which a start that got through can be seen at the latest."""
-WAIT = 90.0
-CLUSTER = "cluster"
 
 fates = st.lists(st.tuples(st.sampled_from(START_FATES), st.floats(0.0, LATEST)), max_size=6)
 moments = st.sets(st.integers(0, 40), max_size=12)
-
-
-class World:
-    """One WorkflowRun, an operator that can be killed, and what they live in."""
-
-    def __init__(
-        self,
-        fates: Iterable[tuple[Fate, float]] = (),
-        kill_at: Iterable[int] = (),
-        *,
-        lose_answers: Iterable[bool] = (),
-        wait: float = WAIT,
-        lasts: float = 1.0,
-    ) -> None:
-        self.clock = FakeClock()
-        self.cluster = FakeCluster()
-        self.conductor = FakeConductor(self.clock, lasts=lasts)
-        self.conductor.fates = itertools.chain(fates, itertools.repeat(("answered", 0.0)))
-        self.conductor.definitions["studio.video", 1] = {"name": "studio.video", "version": 1}
-        self.cluster.lose_answer = itertools.chain(lose_answers, itertools.repeat(False))
-        self.recorder = FakeRecorder()
-        self.wait = wait
-        self.kills = 0
-        self._kill_at = frozenset(kill_at)
-        self._boundary = itertools.count()
-        self.cluster.put(
-            "Workflow",
-            "video",
-            {
-                "spec": {"definition": {"name": "video", "tasks": []}},
-                "status": {
-                    "observedGeneration": 1,
-                    "conductor": {"name": "studio.video", "version": 1},
-                    "conditions": [{"type": "Ready", "status": "True", "reason": "Registered"}],
-                },
-            },
-        )
-        self.key: Key = self.cluster.put("WorkflowRun", "v1", {"spec": {"workflow": "video"}})
-        self.correlation_id = f"{CLUSTER}.{self.cluster.objects[self.key]['metadata']['uid']}"
-        self.restart()
-
-    @property
-    def status(self) -> Json:
-        """As `kubectl get` shows it."""
-        status: Json = self.cluster.objects[self.key]["status"]
-        return status
-
-    @property
-    def runs(self) -> list[RunSeen]:
-        """What Conductor has of it at the end of all delays."""
-        return self.conductor.of(self.correlation_id)
-
-    def restart(self) -> None:
-        """A new process: it knows nothing but what it lists."""
-        self.store = Store()
-        self.tracker = FakeTracker(self.conductor)
-        self.reconciler = RunReconciler(
-            self.cluster,
-            Connections(Link(self.conductor, self.tracker), self.store),  # type: ignore[arg-type]
-            self.clock,
-            self.recorder,
-            self.store,
-            Policy(CLUSTER, unknown_start_wait=timedelta(seconds=self.wait)),
-            status_interval=1.0,
-            crash=self._crash,
-        )
-        self.watch()
-
-    def watch(self) -> None:
-        """The watch brings what changed."""
-        for body in run_now(self.cluster.list("Workflow")):
-            self.store.put_workflow(project_workflow(body))
-        for body in run_now(self.cluster.list("WorkflowRun")):
-            self.store.put_run(project_workflow_run(body))
-
-    def step(self) -> float | None:
-        """One pass, whatever comes of it; seconds until the next one is wanted."""
-        try:
-            return run_now(self.reconciler.reconcile(self.key))
-        except Killed:
-            self.kills += 1
-            self.restart()
-            return 0.0
-        except Conflict:
-            return 0.05
-        except PortError:
-            return 0.3
-        finally:
-            self.watch()
-
-    def live(self, seconds: float) -> None:
-        """Let it work for so long."""
-        end = self.clock.monotonic() + seconds
-        while self.clock.monotonic() < end:
-            again = self.step()
-            self.clock.advance(min(max(0.05, 1.0 if again is None else again), 5.0))
-            self.tracker.read()
-
-    def live_until_finished(self) -> None:
-        """Let it work until its status says that it ended, for an hour at most."""
-        while self.status.get("phase") not in FINISHED:
-            assert self.clock.monotonic() < 3600, self.status
-            self.live(1.0)
-
-    def _crash(self, point: str) -> None:
-        if next(self._boundary) in self._kill_at:
-            raise Killed(point)
 
 
 def assert_exactly_once(world: World) -> None:

@@ -335,3 +335,26 @@ def test_an_output_is_whole_or_not_there(output: Json) -> None:
         assert size_of(output) <= MOST_OUTPUT_BYTES
     else:
         assert bounded == {}
+
+
+def nested(depth: int) -> Json:
+    output: Json = {"end": 1}
+    for _ in range(depth):
+        output = {"a": output}
+    return output
+
+
+@pytest.mark.parametrize(
+    ("output", "whole"),
+    [
+        ({"k" * 900: 1}, True),
+        ({"k" * 1100: 1}, False),
+        ({"a": [{"b": {"é" * 300: 1}}]}, False),
+        (nested(20), True),
+        (nested(200), False),
+        ({"a": json.loads("[" * 900 + "]" * 900)}, False),
+    ],
+    ids=["short key", "long key", "escaped key", "shallow", "deep", "deeper than a stack"],
+)
+def test_an_output_that_no_status_can_hold_is_left_out_as_a_long_one_is(output: Json, whole: bool) -> None:
+    assert bound_output(output) == ({"output": output} if whole else {"outputTruncated": True})

@@ -19,7 +19,7 @@ from podium.core.runs import (
     decide_run,
     report_conditions,
 )
-from podium.ports import Json, RunSeen, RunState
+from podium.ports import Json, RunSeen, RunState, TaskSeen
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 POLICY = Policy("cluster")
@@ -168,6 +168,30 @@ def test_patience_ends_on_time() -> None:
     effect = decide_run(replace(new(pendingTimeout="90s"), workflow=None), NOW)
     assert isinstance(effect, Report)
     assert effect.requeue_after == timedelta(seconds=30)
+
+
+@pytest.mark.parametrize(
+    ("action", "ended"),
+    [
+        ({}, True),
+        ({"lastAction": {"id": "1", "type": "Restart", "result": "Done", "at": ago(20)}}, False),
+        ({"lastAction": {"id": "1", "type": "Retry", "result": "Done", "at": ago(20)}}, False),
+        ({"lastAction": {"id": "1", "type": "Rerun", "result": "Done", "at": ago(40)}}, True),
+        ({"lastAction": {"id": "1", "type": "Restart", "result": "Refused", "at": ago(20)}}, True),
+        ({"lastAction": {"id": "1", "type": "Skip", "result": "Done", "at": ago(20)}}, True),
+        ({"pendingAction": {"id": "1", "type": "Restart", "at": ago(1), "mark": "0"}}, False),
+    ],
+)
+def test_patience_begins_anew_with_a_run_that_is_begun_anew(action: Json, ended: bool) -> None:
+    waiting = view(tasks=(TaskSeen("a", "encode", "SCHEDULED"),))
+    status = {"phase": "Running", "conductor": STARTED, "observedGeneration": 2, **action}
+    run = run_of(status, age=3600, pendingTimeout="30s")
+    effect = decide_run(Seen(run, READY, POLICY, conductor=waiting, fresh=True), NOW)
+    assert isinstance(effect, do.Terminate) == ended
+    if not ended:
+        assert isinstance(effect, Report)
+        assert effect.requeue_after is not None
+        assert effect.requeue_after <= timedelta(seconds=30)
 
 
 def test_waiting_a_moment_is_no_news() -> None:

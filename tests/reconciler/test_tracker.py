@@ -249,3 +249,36 @@ async def test_while_only_the_search_is_ill_active_runs_are_read_all_the_same() 
     finally:
         following.cancel()
         await asyncio.gather(following, return_exceptions=True)
+
+
+async def test_a_bug_in_one_read_or_sweep_is_not_the_end_of_following() -> None:
+    followed = Followed(sweep_interval=0.01)
+    read, sweep = followed.conductor.get_runs, followed.conductor.list_moved
+    bugs = ["read", "sweep"]
+
+    async def odd_read(workflow_ids: Sequence[str]) -> dict[str, RunSeen | None]:
+        if "read" in bugs:
+            bugs.remove("read")
+            raise KeyError("a bug")
+        return await read(workflow_ids)
+
+    async def odd_sweep(since_ms: int) -> tuple[Moved, ...] | None:
+        if "sweep" in bugs:
+            bugs.remove("sweep")
+            raise KeyError("a bug")
+        return await sweep(since_ms)
+
+    followed.conductor.get_runs = odd_read  # type: ignore[method-assign]
+    followed.conductor.list_moved = odd_sweep  # type: ignore[method-assign]
+    followed.add("w1")
+    following = asyncio.create_task(followed.tracker.run())
+    await followed.until_woken(1)
+
+    async def swept() -> int:
+        return followed.tracker.sweeps
+
+    await eventually(swept, lambda sweeps: sweeps > 0, within=10, every=0.005)
+    assert bugs == []
+    following.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await following

@@ -396,7 +396,8 @@ class FakeConductor:
         self._act("Skip", workflow_id, ("RUNNING",), skipped)
 
     async def answer(self, answer: TaskAnswer) -> None:
-        """Nothing waits here."""
+        """It is counted, and changes nothing."""
+        self._call("answer")
 
     async def nudge(self, workflow_id: str) -> None:
         """Nothing is late here."""
@@ -537,6 +538,10 @@ class FakeTracker:
     def refresh(self, workflow_id: str) -> None:
         """It is read with the next read anyway."""
         self._settled.pop(workflow_id, None)
+
+    def refresh_all(self) -> None:
+        """As `refresh`, for all."""
+        self._settled.clear()
 
     def forget(self, workflow_id: str) -> None:
         """Nobody asks for it."""

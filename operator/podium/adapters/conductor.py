@@ -83,11 +83,12 @@ class HttpConductor(ConductorQueues):
             self._known.stamps = any(item.get("updateTime") for items in found.values() for item in items)
             if not self._known.stamps:
                 found = await self._read_definitions()
-        return {
-            (name, int(item["version"])): int(item.get("updateTime") or item.get("createTime") or 0)
-            for name, versions in found.items()
-            for item in versions
-        }
+        with making_sense("when its definitions were stored"):
+            return {
+                (name, int(item["version"])): int(item.get("updateTime") or item.get("createTime") or 0)
+                for name, versions in found.items()
+                for item in versions
+            }
 
     async def _list_definitions(self) -> Mapping[str, list[Json]]:
         """Name → its versions, each with its number and, on newer servers, when it was stored."""
@@ -117,7 +118,7 @@ class HttpConductor(ConductorQueues):
         answer = await self._put("PUT", "/metadata/workflow", definition)
         with making_sense("a definition that was stored"):
             # A list that was taken answers 200 even where an item failed.
-            failed = answer.body.get("bulkErrorResults") or {}
+            failed = dict(answer.body.get("bulkErrorResults") or {})
         if failed:
             words = "; ".join(f"{name}: {why}" for name, why in failed.items())[:LONGEST_WORDS]
             # It tells of its database's troubles as it does of a bad definition.
@@ -154,9 +155,10 @@ class HttpConductor(ConductorQueues):
         A task definition that nobody polls: there is nothing else that every Conductor keeps for us.
         """
         self.mark = f"podium.{cluster_id}"
-        found = await self._read_store()
-        if found:
-            return found
+        async with self._known.marking:
+            return await self._read_store() or await self._make_store()
+
+    async def _make_store(self) -> str:
         words = f"Podium's mark of this database, id {secrets.token_hex(8)}: not a task, leave it"
         try:
             await self.put_task_definition({"name": self.mark, "description": words})
@@ -211,7 +213,10 @@ class HttpConductor(ConductorQueues):
         return sorted(own, key=lambda run: run.create_ms)
 
     async def get_runs(self, workflow_ids: Sequence[str]) -> dict[str, RunSeen | None]:
-        """Many runs with their tasks in one request; None for those that do not exist."""
+        """Many runs with their tasks in one request; None for those that do not exist.
+
+        Those that it cannot read, or tells of in a way that makes no sense, are left out.
+        """
         if not workflow_ids:
             return {}
         if not await self._can(BULK_READ):
@@ -222,8 +227,10 @@ class HttpConductor(ConductorQueues):
         seen: dict[str, RunSeen | None] = {}
         with making_sense(f"{len(workflow_ids)} runs"):
             for item in found.get("bulkSuccessfulResults") or []:
-                run = parse_run(item)
-                seen[run.workflow_id] = run
+                # One that nobody understands keeps nobody from the others.
+                with contextlib.suppress(RetryLater), making_sense("a run"):
+                    run = parse_run(item)
+                    seen[run.workflow_id] = run
             for workflow_id, why in (found.get("bulkErrorResults") or {}).items():
                 if _NO_RUN in str(why):
                     seen[workflow_id] = None
@@ -251,9 +258,9 @@ class HttpConductor(ConductorQueues):
         with making_sense("the runs that moved"):
             return tuple(
                 Moved(
-                    workflow_id=item["workflowId"],
-                    correlation_id=item.get("correlationId", ""),
-                    at_ms=_milliseconds(item.get("updateTime", "")),
+                    workflow_id=str(item["workflowId"]),
+                    correlation_id=str(item.get("correlationId") or ""),
+                    at_ms=_milliseconds(item.get("updateTime") or ""),
                 )
                 for item in (*runs, *tasks)
             )

@@ -20,6 +20,7 @@ from podium.ports import (
 )
 
 LONGEST_WORDS = 400
+LONGEST_ANSWER = 2**26
 _NO_METHOD = re.compile(r"Request method '\w+' is not supported")
 
 
@@ -84,9 +85,11 @@ class Answer:
         body = self.body
         if not isinstance(body, dict):
             return f"HTTP {self.status}"
+        errors = body.get("validationErrors")
         details = [
             f"{item.get('path', '')}: {item.get('message', '')}".strip(": ")
-            for item in body.get("validationErrors") or []
+            for item in (errors if isinstance(errors, list) else ())
+            if isinstance(item, dict)
         ]
         said = "; ".join(details) or str(body.get("message") or f"HTTP {self.status}")
         return said[:LONGEST_WORDS]
@@ -108,7 +111,15 @@ class Answer:
 
 
 async def answer_of(response: aiohttp.ClientResponse) -> Answer:
-    text = await response.text(errors="replace")
+    """Raises RetryLater for one that is too long to be kept: fewer things are to be asked at once."""
+    parts, size = [], 0
+    async for part in response.content.iter_any():
+        parts.append(part)
+        size += len(part)
+        if size > LONGEST_ANSWER:
+            raise RetryLater(f"Conductor's answer has more than {LONGEST_ANSWER // 2**20} MiB")
+    # JSON is UTF-8, whatever the header says of it.
+    text = b"".join(parts).decode(errors="replace")
     return Answer(response.status, text, response.content_type, response.headers.get("Retry-After", ""))
 
 

@@ -67,6 +67,8 @@ class _Known:
     """What was found out so far. One for all copies of a client."""
 
     asking: asyncio.Lock = field(default_factory=asyncio.Lock)
+    marking: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Two at once would mark an empty database twice: whoever saw the first mark would think it lost."""
     version: str = ""
     store: str = ""
     answers: Mapping[Feature, bool] | None = None
@@ -214,7 +216,9 @@ class ConductorFacts(ConductorHttp):
                     f"{self.url}/../actuator/{path}", allow_redirects=False, timeout=_BESIDE_TIMEOUT
                 ) as response:
                     return await answer_of(response)
-        except (aiohttp.ClientError, OSError):
+        except (aiohttp.ClientError, OSError, RetryLater) as error:
+            if isinstance(error, NotSent):
+                raise
             return Answer(0, "")
 
     # --- settings that are dropped -------------------------------------------------------------------

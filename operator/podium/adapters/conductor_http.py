@@ -246,6 +246,8 @@ class ConductorHttp:
                 answer = await answer_of(response)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             return self._outcome_of(error)
+        except RetryLater as error:
+            return "broken", str(error)
         return answer.outcome(wants_json=True)
 
     @contextlib.asynccontextmanager

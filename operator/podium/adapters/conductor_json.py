@@ -2,8 +2,13 @@
 
 import contextlib
 from collections.abc import Iterable, Iterator, Mapping
+from typing import TypeVar, get_args
 
-from podium.ports import Json, RetryLater, RunSeen, TaskSeen
+from podium.ports import Json, RetryLater, RunSeen, RunState, TaskSeen, TaskState
+
+T = TypeVar("T")
+_RUN_STATES: tuple[RunState, ...] = get_args(RunState)
+_TASK_STATES: tuple[TaskState, ...] = get_args(TaskState)
 
 
 @contextlib.contextmanager
@@ -11,7 +16,15 @@ def making_sense(what: str) -> Iterator[None]:
     """An answer that is JSON and of another shape than Conductor's is no answer. Raises RetryLater."""
     try:
         yield
-    except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError) as error:
+    except (
+        ArithmeticError,
+        AttributeError,
+        LookupError,
+        OSError,  # of a time that no clock can show
+        RecursionError,
+        TypeError,
+        ValueError,
+    ) as error:
         raise RetryLater(f"Conductor's answer about {what} makes no sense: {error!r:.100}") from error
 
 
@@ -33,49 +46,69 @@ def parse_run(body: Json) -> RunSeen:
     definition = body.get("workflowDefinition") or {}
     metadata = (definition.get("metadata") or {}).get("podium") or {}
     return RunSeen(
-        workflow_id=body["workflowId"],
-        name=body.get("workflowName") or definition.get("name") or "",
+        workflow_id=_text(body["workflowId"]),
+        name=_text(body.get("workflowName") or definition.get("name")),
         version=int(body.get("workflowVersion") or definition.get("version") or 0),
-        state=body["status"],
-        correlation_id=body.get("correlationId") or "",
+        state=_one_of(_RUN_STATES, body["status"]),
+        correlation_id=_text(body.get("correlationId")),
         create_ms=int(body.get("createTime") or body.get("startTime") or 0),
         start_ms=int(body.get("startTime") or 0),
         end_ms=int(body.get("endTime") or 0),
         update_ms=int(body.get("updateTime") or body.get("updatedTime") or 0),
         retried_ms=int(body.get("lastRetriedTime") or 0),
-        reason=body.get("reasonForIncompletion") or "",
-        output=body.get("output") or None,
-        output_path=body.get("externalOutputPayloadStoragePath") or "",
+        reason=_text(body.get("reasonForIncompletion")),
+        output=dict(body.get("output") or {}) or None,
+        output_path=_text(body.get("externalOutputPayloadStoragePath")),
         outside=any(part.get(path) for part in (body, *(body.get("tasks") or ())) for path in _OUTSIDE),
         tasks=tuple(parse_task(task) for task in body.get("tasks") or ()),
-        nodes=metadata.get("nodes") or {},
-        parent_id=body.get("parentWorkflowId") or "",
-        failure_run="failedWorkflow" in (body.get("input") or {}),
+        nodes={str(ref): str(node) for ref, node in (metadata.get("nodes") or {}).items()},
+        parent_id=_text(body.get("parentWorkflowId")),
+        failure_run=_is_failure_run(body),
     )
+
+
+def _is_failure_run(body: Json) -> bool:
+    """Whether Conductor started it since another run failed: that one is in its input.
+
+    So it may be in anyone's input; but nobody else's has the correlation id that both share.
+    """
+    failed = (body.get("input") or {}).get("failedWorkflow")
+    return isinstance(failed, dict) and failed.get("correlationId") == body.get("correlationId")
+
+
+def _text(value: object) -> str:
+    return str(value or "")
+
+
+def _one_of(known: tuple[T, ...], state: T) -> T:
+    if state not in known:
+        raise ValueError(state)
+    return state
 
 
 def parse_task(body: Json) -> TaskSeen:
     """One entry of a run's `tasks`."""
     definition = body.get("workflowTask") or {}
     return TaskSeen(
-        ref=body.get("referenceTaskName") or "",
-        task_type=body.get("taskDefName") or body.get("taskType") or "",
-        state=body["status"],
-        task_id=body.get("taskId") or "",
+        ref=_text(body.get("referenceTaskName")),
+        task_type=_text(body.get("taskDefName") or body.get("taskType")),
+        state=_one_of(_TASK_STATES, body["status"]),
+        task_id=_text(body.get("taskId")),
         system_type=str(body.get("taskType") if _is_system(definition) else "SIMPLE"),
         attempt=int(body.get("retryCount") or 0),
         seq=int(body.get("seq") or 0),
         start_ms=int(body.get("startTime") or 0),
         end_ms=int(body.get("endTime") or 0),
-        worker=body.get("workerId") or "",
-        reason=body.get("reasonForIncompletion") or "",
-        sub_workflow_id=body.get("subWorkflowId") or "",
+        worker=_text(body.get("workerId")),
+        reason=_text(body.get("reasonForIncompletion")),
+        # A worker can say it of any other task too.
+        sub_workflow_id=_text(body.get("subWorkflowId")) if body.get("taskType") == "SUB_WORKFLOW" else "",
         retried=bool(body.get("retried")),
         scheduled_ms=int(body.get("scheduledTime") or 0),
         update_ms=int(body.get("updateTime") or 0),
         callback_s=int(body.get("callbackAfterSeconds") or 0),
         response_timeout_s=int(body.get("responseTimeoutSeconds") or 0),
-        domain=body.get("domain") or "",
+        domain=_text(body.get("domain")),
         timed=any((body.get("inputData") or {}).get(name) for name in ("duration", "until")),
         forked=_forked(body) if definition.get("type") == "FORK_JOIN_DYNAMIC" else (),
     )

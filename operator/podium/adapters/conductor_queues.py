@@ -24,7 +24,7 @@ class ConductorQueues(ConductorFacts):
             return tuple(
                 Polled(
                     task_type=str(item.get("queueName", "")),
-                    domain=item.get("domain") or "",
+                    domain=str(item.get("domain") or ""),
                     at=datetime.fromtimestamp(item.get("lastPollTime", 0) / 1000, UTC),
                 )
                 for item in found

@@ -141,7 +141,12 @@ class Gate:
                 case "HalfOpen":
                     await self._rest(random.uniform(*_SHORT_REST))
             self.passed += 1
-            outcome, why = await self._probe()
+            try:
+                outcome, why = await self._probe()
+            except Exception as error:
+                # A gate that nobody minds would stay as it is for ever.
+                log.exception("a probe of %s", self._what)
+                outcome, why = "broken", f"{self._what} cannot be probed: {error!r:.100}"
             self.tell(outcome, why, probe=True)
 
     async def _rest(self, seconds: float) -> None:

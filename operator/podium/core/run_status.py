@@ -1,10 +1,11 @@
 """A run as Conductor shows it → the status that people read. Bounded, whatever the run's size."""
 
+import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from podium.api.v1alpha1.workflow_run import Phase, TaskStatus
 from podium.core.conditions import json_bytes, shorten
@@ -16,6 +17,8 @@ MOST_TASKS = 16
 FAILURE_RUN = "conductor.failure_workflow"
 _MOST_DEPTH = 5
 MOST_OUTPUT_BYTES = 2048
+_MOST_OUTPUT_DEPTH = 64
+_LONGEST_KEY = 1000
 _MOST_BYTES = 8192
 _REST_BYTES = 2100
 _TASK_MESSAGE = 96
@@ -119,14 +122,10 @@ def describe_run(seen: RunSeen, children: Children | None = None) -> Json:
 def explain_end(seen: RunSeen, children: Children | None = None, depth: int = 0) -> str:
     """Why a run did not succeed, in words, with the task as the user named it."""
     nodes = seen.nodes or {}
-    failed = [
-        task
-        for task in latest_attempts(seen.tasks)
-        if task.state in ("FAILED", "FAILED_WITH_TERMINAL_ERROR", "TIMED_OUT") and _is_shown(task, nodes)
-    ]
+    failed = [task for task in failed_tasks(seen) if _is_shown(task, nodes)]
     if not failed:
         return shorten(seen.reason or f"the run ended as {PHASES[seen.state]}; Conductor gives no reason")
-    task = min(failed, key=lambda task: task.end_ms or task.seq)
+    task = failed[0]
     what = "timed out" if task.state == "TIMED_OUT" else "failed"
     tries = f" after {task.attempt + 1} attempts" if task.attempt else ""
     child = (children or {}).get(task.sub_workflow_id)
@@ -150,6 +149,16 @@ def latest_attempts(tasks: Iterable[TaskSeen]) -> list[TaskSeen]:
     return sorted(latest.values(), key=lambda task: task.seq)
 
 
+def failed_tasks(view: RunSeen) -> list[TaskSeen]:
+    """The tasks whose failure stands, the one that failed first before the others."""
+    failed = (
+        task
+        for task in latest_attempts(view.tasks)
+        if task.state in ("FAILED", "FAILED_WITH_TERMINAL_ERROR", "TIMED_OUT")
+    )
+    return sorted(failed, key=lambda task: task.end_ms or task.seq)
+
+
 def open_children(view: object) -> list[str]:
     """Runs of the sub-workflow tasks of a run that have not ended well."""
     if not isinstance(view, RunSeen):
@@ -159,6 +168,14 @@ def open_children(view: object) -> list[str]:
         for task in latest_attempts(view.tasks)
         if task.sub_workflow_id and task.state not in ("COMPLETED", "SKIPPED")
     ]
+
+
+def is_child(view: object, *parents: str) -> bool:
+    """Whether a run may count as a sub-workflow of one of these: it has to say so itself, or to be gone.
+
+    What a task names may be any run, also another tenant's.
+    """
+    return not isinstance(view, RunSeen) or view.parent_id in parents
 
 
 def node_of(ref: str, nodes: Mapping[str, str]) -> str:
@@ -175,7 +192,24 @@ def bound_output(output: Json | None, path: str = "") -> Json:
         return {"outputTruncated": True, "outputPath": shorten(path, 253)}
     if not output:
         return {}
-    return {"output": output} if json_bytes(output) <= MOST_OUTPUT_BYTES else {"outputTruncated": True}
+    return {"output": output} if _is_small(output) else {"outputTruncated": True}
+
+
+def _is_small(output: Json) -> bool:
+    """Whether a status can hold it: the API server takes that for YAML, with keys of 1,024 bytes at most."""
+    try:
+        if json_bytes(output) > MOST_OUTPUT_BYTES:
+            return False
+    except RecursionError:
+        return False
+    level: list[Any] = [output]
+    for _ in range(_MOST_OUTPUT_DEPTH):
+        pairs = [pair for item in level if isinstance(item, dict) for pair in item.items()]
+        if any(len(json.dumps(key)) > _LONGEST_KEY for key, _ in pairs):
+            return False
+        items = [inner for item in level if isinstance(item, list) for inner in item]
+        level = [*(value for _, value in pairs), *items]
+    return not level
 
 
 def _is_shown(task: TaskSeen, nodes: Mapping[str, str]) -> bool:

@@ -70,6 +70,19 @@ class Link:
     """Definition → the versions and stamps that were compared last."""
     trouble: str = ""
     """Why they could not be compared, the last time."""
+    losses: int = 0
+    """How often it had another database than before."""
+
+    async def read_store(self, cluster_id: str) -> str:
+        """What marks its database now. Another one than before: what was known of it counts no more."""
+        mark = await self.conductor.read_store(cluster_id)
+        known, self.store = self.store, mark
+        if known and mark and known != mark:
+            self.losses += 1
+            self.definitions, self.pollers, self.task_types = Definitions(), None, None
+            self.checked.clear()
+            self.tracker.refresh_all()
+        return mark
 
     @property
     def isolated(self) -> bool:

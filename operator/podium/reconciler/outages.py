@@ -7,12 +7,13 @@ import asyncio
 import logging
 import random
 from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from podium.core.objects import Projection, conditions_of, is_finished
 from podium.core.runs import TOLD_AFTER
 from podium.ports import Clock, Key, Outage, PortError, Recorder
-from podium.reconciler.connections import Connections, Definitions, Link
+from podium.reconciler.connections import Connections, Link
 from podium.reconciler.echoes import Echoes
 from podium.reconciler.store import Store
 
@@ -27,6 +28,17 @@ _LONGEST_SPREAD = 8.0
 # Seconds in which everything is listed anew after an outage of the API server: replicas do not keep time.
 _BEFORE_RESYNC = 2.0
 _WAITING = frozenset({"ConductorUnavailable", "ConductorLostData", "WorkflowNotReady", "Deleting"})
+
+
+@dataclass
+class _Watched:
+    """What was seen of a link so far. Times of the event loop's clock."""
+
+    at: float
+    away: bool = False
+    told: bool = False
+    read_next: float = float("-inf")
+    losses: int = 0
 
 
 class Outages:
@@ -59,43 +71,44 @@ class Outages:
 
     async def watch(self, link: Link) -> None:
         """Until cancelled."""
-        now = asyncio.get_running_loop().time
-        away = told = False
-        read_next, before = float("-inf"), now()
+        watched = _Watched(asyncio.get_running_loop().time())
         while True:
-            outage = link.conductor.outage
-            if outage is not None:
-                self.seconds += now() - before if away else 0.0
-                lasts = (self._clock.now() - outage.since).total_seconds()
-                if not told and lasts >= TOLD_AFTER.total_seconds():
-                    told = True
-                    self._spread([*self._workflows(link), *self._active_runs(link)])
-            elif away:
-                told, read_next = False, float("-inf")
-                self._spread(self._waiting(link))
-            away, before = outage is not None, now()
-            if not away and now() >= read_next:
-                read_next = now() + (
-                    self._mark_interval if await self._read_mark(link) else _BEFORE_ANOTHER_TRY
-                )
+            try:
+                await self._look(link, watched)
+            except Exception:
+                log.exception("a bug in watching a Conductor")
+                await asyncio.sleep(_BEFORE_ANOTHER_TRY)
             await asyncio.sleep(_LOOK)
+
+    async def _look(self, link: Link, watched: "_Watched") -> None:
+        outage, now = link.conductor.outage, asyncio.get_running_loop().time
+        if outage is not None:
+            self.seconds += now() - watched.at if watched.away else 0.0
+            lasts = (self._clock.now() - outage.since).total_seconds()
+            if not watched.told and lasts >= TOLD_AFTER.total_seconds():
+                watched.told = True
+                self._spread([*self._workflows(link), *self._active_runs(link)])
+        elif watched.away:
+            watched.told, watched.read_next = False, float("-inf")
+            self._spread(self._waiting(link))
+        watched.away, watched.at = outage is not None, now()
+        if not watched.away and now() >= watched.read_next:
+            read = await self._read_mark(link)
+            watched.read_next = now() + (self._mark_interval if read else _BEFORE_ANOTHER_TRY)
+        # Whoever reads the mark may be the first to see that it is another one.
+        if link.losses > watched.losses:
+            watched.losses = link.losses
+            log.warning("Conductor has another database than before: what it should have is checked")
+            self._recorder.count("conductor_data_losses")
+            self._spread([*self._workflows(link), *self._waiting(link)])
 
     async def _read_mark(self, link: Link) -> bool:
         """Whether it could be read."""
         try:
-            mark = await link.conductor.read_store(self._cluster_id)
+            await link.read_store(self._cluster_id)
         except PortError as error:
             log.debug("what marks Conductor's database cannot be read: %s", error)
             return False
-        known, link.store = link.store, mark
-        if not known or not mark or known == mark:
-            return True
-        log.warning("Conductor has another database than before: what it should have is checked")
-        self._recorder.count("conductor_data_losses")
-        link.definitions, link.pollers = Definitions(), None
-        link.checked.clear()
-        link.tracker.refresh_all()
-        self._spread([*self._workflows(link), *self._waiting(link)])
         return True
 
     def _spread(self, keys: Iterable[Key]) -> None:

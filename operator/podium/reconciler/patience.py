@@ -37,3 +37,5 @@ async def every(interval: float, job: Callable[[], Awaitable[None]]) -> None:
             await job()
         except PortError as error:
             log.warning("%s: %s; trying again in %s s", job.__name__.strip("_"), error, interval)
+        except Exception:
+            log.exception("%s: a bug; trying again in %s s", job.__name__.strip("_"), interval)

@@ -7,6 +7,7 @@ from typing import Any, Literal, assert_never
 
 from podium.core import effects as do
 from podium.core.effects import Action, Change, ConductorEffect, Look, Unknown
+from podium.core.run_status import is_child
 from podium.core.runs import ActionOutcome, Seen, StartOutcome
 from podium.ports import (
     Clock,
@@ -89,14 +90,12 @@ class RunCalls:
         return replace(seen, conductor=view or "Absent", fresh=True)
 
     async def _read_store(self, seen: Seen) -> Seen:
-        link = self._link
         # What was seen of the run before counts no more: it is read again after the mark.
         seen = replace(seen, store_fresh=True, fresh=False, lookup=None)
         try:
-            link.store = await link.conductor.read_store(seen.policy.cluster_id)
+            return replace(seen, store=await self._link.read_store(seen.policy.cluster_id))
         except PortError as error:
             return replace(seen, store=Unknown(str(error)))
-        return replace(seen, store=link.store)
 
     async def _read_children(self, seen: Seen, workflow_ids: tuple[str, ...]) -> Seen:
         read = seen.read_children | set(workflow_ids)
@@ -105,8 +104,9 @@ class RunCalls:
         except PortError as error:
             log.debug("%s: cannot read its sub-workflows: %s", seen.run.key, error)
             return replace(seen, read_children=read)
+        parents = (seen.run.status["conductor"]["workflowId"], *seen.children)
         found: dict[str, RunSeen | Literal["Absent"]] = {
-            workflow_id: view or "Absent" for workflow_id, view in views.items()
+            workflow_id: view or "Absent" for workflow_id, view in views.items() if is_child(view, *parents)
         }
         return replace(seen, read_children=read, children={**seen.children, **found})
 

@@ -11,7 +11,7 @@ from podium.core import effects as do
 from podium.core.durations import parse_duration
 from podium.core.effects import Report, RunEffect, Unknown
 from podium.core.objects import WorkflowRun, is_finished, project_workflow_run
-from podium.core.run_status import open_children
+from podium.core.run_status import is_child, open_children
 from podium.core.runs import (
     Policy,
     Seen,
@@ -131,12 +131,14 @@ class RunReconciler:
         found: dict[str, Any] = {}
         todo = [view]
         while todo and len(found) < _MOST_CHILDREN:
-            for workflow_id in open_children(todo.pop()):
+            parent = todo.pop()
+            for workflow_id in open_children(parent):
                 # A task may name any run, also its own.
                 if workflow_id in found or workflow_id == view.workflow_id:
                     continue
                 link.tracker.watch(workflow_id, key)
-                found[workflow_id] = link.tracker.view(workflow_id)
+                child = link.tracker.view(workflow_id)
+                found[workflow_id] = child if is_child(child, parent.workflow_id) else None
                 todo.append(found[workflow_id])
         for workflow_id in memory.children - found.keys():
             link.tracker.forget(workflow_id)

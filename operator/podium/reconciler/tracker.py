@@ -150,6 +150,9 @@ class RunTracker:
                 if not isinstance(error, NotSent):
                     # The server is there, its search is not: its index may have a store of its own.
                     self._read_in_turn()
+            except Exception:
+                log.exception("a bug in looking for runs that moved")
+                self._read_in_turn()
 
     async def sweep(self) -> None:
         """Find the runs that moved since the last sweep, and have them read."""
@@ -202,8 +205,12 @@ class RunTracker:
                 del self._stale[workflow_id]
             try:
                 views = await self._conductor.get_runs(due)
-            except PortError as error:
-                log.debug("cannot read %s runs: %s", len(due), error)
+                self._take_in(views.items())
+            except Exception as error:
+                if isinstance(error, PortError):
+                    log.debug("cannot read %s runs: %s", len(due), error)
+                else:
+                    log.exception("a bug in reading %s runs", len(due))
                 for workflow_id in due:
                     self._stale.setdefault(workflow_id, loop.time() + 1.0)
                 if not isinstance(error, NotSent):
@@ -212,7 +219,6 @@ class RunTracker:
                 await asyncio.sleep(0.5)
                 continue
             self._at_once = min(_READ_AT_ONCE, self._at_once * 2)
-            self._take_in(views.items())
 
     def _take_in(self, views: Iterable[tuple[str, RunSeen | None]]) -> None:
         now = asyncio.get_running_loop().time()

@@ -6,9 +6,16 @@ from podium.api.v1alpha1.reasons import Reason
 from podium.api.v1alpha1.workflow_run import FINISHED
 from podium.core import effects as do
 from podium.core.conditions import Word
-from podium.core.durations import format_precise_time, format_time, parse_duration, parse_time
+from podium.core.durations import format_precise_time, format_time, parse_time
 from podium.core.effects import Note, Report, RunEffect, Unknown
-from podium.core.run_status import FAILURE_RUN, PHASES, describe_run, explain_end, latest_attempts
+from podium.core.run_status import (
+    FAILURE_RUN,
+    PHASES,
+    describe_run,
+    explain_end,
+    failed_tasks,
+    latest_attempts,
+)
 from podium.core.runs.act import Acted, act, done, new_action, refused
 from podium.core.runs.approvals import answer_waiting, waiting_tasks
 from podium.core.runs.outage import judge_absence, sit_out
@@ -19,6 +26,7 @@ from podium.core.runs.words import (
     base_status,
     failed_words,
     has_ended,
+    pending_left,
     transition_notes,
     words_of,
 )
@@ -32,6 +40,7 @@ _LATE = timedelta(seconds=15)
 _TIME_TO_READ = timedelta(seconds=3)
 _LONG = timedelta(days=1)
 _LOOK_AT_STALL = timedelta(minutes=1)
+_MOST_REASONS = 8
 
 
 def follow(seen: Seen, now: datetime) -> RunEffect:
@@ -117,8 +126,9 @@ def _follow_seen(seen: Seen, now: datetime, status: Json, view: RunSeen) -> RunE
         status.pop(name, None)
     status |= acted.fields | describe_run(view, seen.children)
     before = seen.run.status.get("phase")
-    looks = (_next_look(seen, now, conductor), acted.again, _left_to_wait(seen, now, view))
-    again = [pause for pause in looks if pause is not None]
+    pending = None if has_ended(view) else pending_left(seen.run, now)
+    looks = (_next_look(seen, now, conductor), acted.again, pending)
+    again = [pause for pause in looks if pause is not None and pause > timedelta(0)]
     match status["phase"]:
         case "Succeeded":
             words: tuple[Word, ...] = (
@@ -240,23 +250,12 @@ def _wanted_change(seen: Seen, view: RunSeen) -> RunEffect | None:
     return effect if seen.fresh else do.ReadRun(view.workflow_id)
 
 
-def _left_to_wait(seen: Seen, now: datetime, view: RunSeen) -> timedelta | None:
-    """Until the pendingTimeout of an active run is over; None if it is over, or there is none."""
-    spec = seen.run.spec
-    if spec is None or spec.pending_timeout is None or has_ended(view):
-        return None
-    left = seen.run.created + parse_duration(spec.pending_timeout) - now
-    return left if left > timedelta(0) else None
-
-
 def _give_up_waiting(seen: Seen, now: datetime, view: RunSeen) -> RunEffect | None:
     """End a run of which no worker took a task within its pendingTimeout."""
-    spec = seen.run.spec
-    assert spec is not None
-    if spec.pending_timeout is None or has_ended(view) or "Terminate" in seen.done:
+    left = pending_left(seen.run, now)
+    if left is None or left > timedelta(0) or has_ended(view) or "Terminate" in seen.done:
         return None
-    if _left_to_wait(seen, now, view) is not None:
-        return None
+    assert seen.run.spec is not None
     tasks = latest_attempts(view.tasks)
     waiting = [task for task in tasks if task.system_type == "SIMPLE" and task.state == "SCHEDULED"]
     begun = any(task.start_ms and task.system_type == "SIMPLE" for task in view.tasks)
@@ -264,19 +263,14 @@ def _give_up_waiting(seen: Seen, now: datetime, view: RunSeen) -> RunEffect | No
         return None
     if not seen.fresh:
         return do.ReadRun(view.workflow_id)
-    why = f"no worker took {waiting[0].task_type} within {spec.pending_timeout}"
+    why = f"no worker took {waiting[0].task_type} within {seen.run.spec.pending_timeout}"
     return do.Terminate(view.workflow_id, _NEVER_TAKEN + why)
 
 
 def _unread_failures(seen: Seen, view: RunSeen) -> tuple[str, ...]:
-    """Runs of failed sub-workflows that were not read since: their own reason is the one to tell."""
-    return tuple(
-        task.sub_workflow_id
-        for task in latest_attempts(view.tasks)
-        if task.sub_workflow_id
-        and task.state not in ("COMPLETED", "SKIPPED")
-        and task.sub_workflow_id not in seen.read_children
-    )[:8]
+    """Runs of the first failed sub-workflows, unless they were read: their own reason is the one to tell."""
+    failed = [task.sub_workflow_id for task in failed_tasks(view) if task.sub_workflow_id]
+    return tuple(item for item in failed[:_MOST_REASONS] if item not in seen.read_children)
 
 
 def _reap(seen: Seen, now: datetime, conductor: Json) -> RunEffect | None:

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from podium.api.v1alpha1 import FINALIZER
 from podium.api.v1alpha1.workflow_run import WorkflowRunSpec
 from podium.core import effects as do
-from podium.core.durations import format_precise_time, parse_duration, parse_time
+from podium.core.durations import format_precise_time, parse_time
 from podium.core.effects import Note, Report, RunEffect, Unknown
 from podium.core.run_input import InvalidInput, resolve_input
 from podium.core.runs.outage import judge_absence
@@ -23,6 +23,7 @@ from podium.core.runs.words import (
     base_status,
     finish_unstarted,
     has_ended,
+    pending_left,
     pending_message,
     report_conditions,
     starting,
@@ -36,13 +37,12 @@ def begin(seen: Seen, now: datetime) -> RunEffect:
     assert run.spec is not None
     if run.spec.desired_state == "Terminated":
         return finish_unstarted(seen, now, "Terminated", "Terminated", "terminated before it was started")
-    if run.spec.pending_timeout:
-        left = run.created + parse_duration(run.spec.pending_timeout) - now
-        if left <= timedelta(0):
-            why = pending_message(run) or "it could not start"
-            return finish_unstarted(
-                seen, now, "Failed", "PendingTimeout", f"not started within {run.spec.pending_timeout}: {why}"
-            )
+    left = pending_left(run, now)
+    if left is not None and left <= timedelta(0):
+        why = pending_message(run) or "it could not start"
+        return finish_unstarted(
+            seen, now, "Failed", "PendingTimeout", f"not started within {run.spec.pending_timeout}: {why}"
+        )
     blocked = _blocked(seen, now)
     if blocked is not None:
         return blocked

@@ -5,13 +5,14 @@ from typing import Literal
 
 from podium.api.v1alpha1.reasons import Reason
 from podium.core.conditions import Word, reconciling, stalled, write_conditions
-from podium.core.durations import format_time, parse_duration
+from podium.core.durations import format_time, parse_duration, parse_time
 from podium.core.effects import Note, Report
 from podium.core.objects import WorkflowRun, conditions_of
 from podium.core.runs.seen import Seen
 from podium.ports import Json, RunSeen
 
 _NEWS_AFTER = timedelta(seconds=10)
+_BEGIN_ANEW = frozenset({"Retry", "Restart", "Rerun"})
 
 
 def report_conditions(seen: Seen, report: Report, now: datetime) -> Json:
@@ -56,9 +57,8 @@ def failed_words(reason: Reason, message: str) -> tuple[Word, ...]:
 
 def wait(seen: Seen, now: datetime, reason: Reason, message: str, again: timedelta | None = None) -> Report:
     status = answer_unstarted(seen.run, now) | {"phase": "Pending"}
-    spec = seen.run.spec
-    if spec and spec.pending_timeout:
-        left = seen.run.created + parse_duration(spec.pending_timeout) - now
+    left = pending_left(seen.run, now)
+    if left is not None:
         again = min(again, left) if again else left
     quiet = seen.run.created + _NEWS_AFTER - now
     if quiet > timedelta(0):
@@ -66,6 +66,16 @@ def wait(seen: Seen, now: datetime, reason: Reason, message: str, again: timedel
         return Report(status, active_words(reason, message), (), min(again, quiet) if again else quiet)
     notes = (Note("Normal", reason, message),)
     return Report(status, active_words(reason, message), notes, again)
+
+
+def pending_left(run: WorkflowRun, now: datetime) -> timedelta | None:
+    """How much is left of its pendingTimeout, if it has one; it counts anew when the run is begun anew."""
+    if run.spec is None or run.spec.pending_timeout is None:
+        return None
+    last, pending = run.status.get("lastAction") or {}, run.status.get("pendingAction") or {}
+    actions = [pending, last] if last.get("result") == "Done" else [pending]
+    begun = [parse_time(item["at"]) for item in actions if item.get("type") in _BEGIN_ANEW]
+    return max([run.created, *begun]) + parse_duration(run.spec.pending_timeout) - now
 
 
 def starting(seen: Seen, reason: Reason, message: str, again: timedelta) -> Report:
