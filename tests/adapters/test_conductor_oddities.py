@@ -21,13 +21,14 @@ from support.serving import serve
 
 CALLS: dict[str, Callable[[HttpConductor], Awaitable[Any]]] = {
     "describe": lambda http: http.describe(),
+    "find_last_move": lambda http: http.find_last_move(),
     "find_related": lambda http: http.find_related("c"),
     "find_runs": lambda http: http.find_runs("n", "c"),
     "get_definition": lambda http: http.get_definition("n", 1),
     "get_definitions": lambda http: http.get_definitions("n"),
     "get_runs": lambda http: http.get_runs(["w"]),
     "list_definition_stamps": lambda http: http.list_definition_stamps(),
-    "list_moved": lambda http: http.list_moved(0),
+    "list_moved": lambda http: http.list_moved(0, most=500),
     "list_pollers": lambda http: http.list_pollers(),
     "list_task_types": lambda http: http.list_task_types(),
     "put_definition": lambda http: http.put_definition({"name": "n", "version": 1}),
@@ -130,7 +131,7 @@ def test_ids_that_are_no_text_are_text_afterwards() -> None:
     run = parse_run({"workflowId": ["w"], "status": "RUNNING", "correlationId": {"a": 1}})
     assert (run.workflow_id, run.correlation_id) == ("['w']", "{'a': 1}")
     found = ask("list_moved", json.dumps({"results": [{"workflowId": ["w"], "correlationId": 7}]}))
-    assert found == (Moved("['w']", "7", 0),) * 2
+    assert found == (Moved("['w']", "7", 0),) * 2  # of runs, and of tasks
 
 
 async def test_a_charset_that_is_none_changes_nothing() -> None:

@@ -266,7 +266,8 @@ async def test_the_sweep_sees_start_poll_and_end(http: HttpConductor, name: str)
     workflow_id = await started(http, name)
 
     async def last_move() -> int:
-        moved = [item for item in await http.list_moved(0) if item.workflow_id == workflow_id]
+        everything = await http.list_moved(0, most=100_000) or ()
+        moved = [item for item in everything if item.workflow_id == workflow_id]
         assert {item.correlation_id for item in moved} <= {f"c.{name}", ""}
         return max((item.at_ms for item in moved), default=0)
 
@@ -276,7 +277,26 @@ async def test_the_sweep_sees_start_poll_and_end(http: HttpConductor, name: str)
     poll = await eventually(last_move, lambda at: at > start)
     await http.terminate(workflow_id, "over")
     end = await eventually(last_move, lambda at: at > poll)
-    assert workflow_id not in {item.workflow_id for item in await http.list_moved(end)}
+    assert await http.find_last_move() == end
+    assert workflow_id not in {item.workflow_id for item in await http.list_moved(end, most=500) or ()}
+
+
+@pytest.mark.parametrize("page", [2, 5, 20])
+async def test_what_moved_is_found_page_by_page_and_no_further_than_wanted(
+    http: HttpConductor, name: str, page: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("podium.adapters.conductor._PAGE", page)
+    begin = await http.find_last_move()
+    assert begin is not None
+    ids = set(await asyncio.gather(*(started(http, name) for _ in range(12))))
+
+    async def moved() -> set[str]:
+        return {item.workflow_id for item in await http.list_moved(begin, most=1_000) or ()}
+
+    await eventually(moved, ids.__le__)
+    some = await http.list_moved(begin, most=4)
+    assert some is not None
+    assert 4 <= len(some) <= 2 * (4 + page)
 
 
 # --- removal ----------------------------------------------------------------------------------------

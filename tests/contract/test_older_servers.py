@@ -177,8 +177,8 @@ async def test_an_end_is_seen_without_a_search(
 ) -> None:
     async with Older(conductor, *([] if more else [NO_SEARCH]), **more) as (http, _):
         workflow_id = await started(http, name)
-        moved = await http.list_moved(0)
-        assert moved is None
+        assert await http.list_moved(0, most=500) is None
+        assert await http.find_last_move() is None
         tracker = RunTracker(http, lambda _: None, sweep_interval=0.2, stranger=lambda *_: None)
         tracker.watch(workflow_id, Key("WorkflowRun", "n", name))
 

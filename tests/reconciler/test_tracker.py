@@ -79,8 +79,10 @@ async def test_a_notice_without_a_change_wakes_nobody(followed: Followed) -> Non
 
 
 async def test_the_sweep_finds_what_notices_lost_once(followed: Followed) -> None:
+    followed.conductor.moved = [Moved("w1", "c.w1", 800)]
     followed.add("w1")
     await followed.until_woken(1)
+    await followed.tracker.sweep()
     followed.conductor.set_state("w1", "COMPLETED")
     followed.conductor.moved = [Moved("w1", "c.w1", 1000), Moved("theirs", "c.theirs", 900)]
     await followed.tracker.sweep()
@@ -236,10 +238,10 @@ async def test_a_read_that_is_too_much_at_once_is_made_smaller(followed: Followe
 async def test_while_only_the_search_is_ill_active_runs_are_read_all_the_same() -> None:
     ready = Followed(sweep_interval=0.02)
 
-    async def search(since_ms: int) -> tuple[Moved, ...]:
+    async def search() -> int | None:
         raise RetryLater("no Elasticsearch")
 
-    ready.conductor.list_moved = search
+    ready.conductor.find_last_move = search  # type: ignore[method-assign]
     following = asyncio.create_task(ready.tracker.run())
     try:
         ready.add("w")
@@ -253,7 +255,7 @@ async def test_while_only_the_search_is_ill_active_runs_are_read_all_the_same() 
 
 async def test_a_bug_in_one_read_or_sweep_is_not_the_end_of_following() -> None:
     followed = Followed(sweep_interval=0.01)
-    read, sweep = followed.conductor.get_runs, followed.conductor.list_moved
+    read, sweep = followed.conductor.get_runs, followed.conductor.find_last_move
     bugs = ["read", "sweep"]
 
     async def odd_read(workflow_ids: Sequence[str]) -> dict[str, RunSeen | None]:
@@ -262,14 +264,14 @@ async def test_a_bug_in_one_read_or_sweep_is_not_the_end_of_following() -> None:
             raise KeyError("a bug")
         return await read(workflow_ids)
 
-    async def odd_sweep(since_ms: int) -> tuple[Moved, ...] | None:
+    async def odd_sweep() -> int | None:
         if "sweep" in bugs:
             bugs.remove("sweep")
             raise KeyError("a bug")
-        return await sweep(since_ms)
+        return await sweep()
 
     followed.conductor.get_runs = odd_read  # type: ignore[method-assign]
-    followed.conductor.list_moved = odd_sweep  # type: ignore[method-assign]
+    followed.conductor.find_last_move = odd_sweep  # type: ignore[method-assign]
     followed.add("w1")
     following = asyncio.create_task(followed.tracker.run())
     await followed.until_woken(1)
@@ -282,3 +284,37 @@ async def test_a_bug_in_one_read_or_sweep_is_not_the_end_of_following() -> None:
     following.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await following
+
+
+async def test_a_long_history_is_not_read_to_begin_with(followed: Followed) -> None:
+    history = [Moved(f"old{n}", "", 1_000 + n) for n in range(9_000)]
+    followed.conductor.moved = [*history]
+    followed.add("w1")
+    await followed.until_woken(1)
+    await followed.tracker.sweep()
+    assert followed.conductor.calls["list_moved"] == 0
+    assert followed.strangers == []
+    # What moved between its first read and the first sweep is not lost.
+    followed.conductor.set_state("w1", "PAUSED")
+    followed.conductor.moved.append(Moved("w1", "c.w1", 20_000))
+    followed.tracker._watermark_ms = 0
+    await followed.tracker.sweep()
+    await followed.until_woken(2)
+    followed.conductor.moved.append(Moved("new", "c.new", 21_000))
+    await followed.tracker.sweep()
+    assert ("c.new", "new") in followed.strangers
+    assert not any(workflow_id.startswith("old") for _, workflow_id in followed.strangers)
+
+
+async def test_after_a_flood_what_is_watched_is_read_and_not_what_moved(followed: Followed) -> None:
+    followed.conductor.moved = [Moved("w1", "c.w1", 1)]
+    followed.add("w1")
+    await followed.until_woken(1)
+    await followed.tracker.sweep()
+    followed.conductor.set_state("w1", "PAUSED")
+    followed.conductor.moved = [Moved(f"x{n}", "", 10_000 + n) for n in range(20_000)]
+    await followed.tracker.sweep()
+    await followed.until_woken(2)
+    assert followed.strangers == []
+    await followed.tracker.sweep()
+    assert len(followed.strangers) <= 5_001  # those of the last five seconds

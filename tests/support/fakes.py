@@ -347,12 +347,17 @@ class FakeConductor:
         self.reads.append(tuple(workflow_ids))
         return {workflow_id: self.seen(workflow_id) for workflow_id in workflow_ids}
 
-    async def list_moved(self, since_ms: int) -> tuple[Moved, ...] | None:
+    async def find_last_move(self) -> int | None:
+        """When the last of `moved` did."""
+        self._call("find_last_move")
+        return None if self.moved is None else max((item.at_ms for item in self.moved), default=0)
+
+    async def list_moved(self, since_ms: int, *, most: int) -> tuple[Moved, ...] | None:
         """What `moved` says."""
         self._call("list_moved")
         if self.moved is None:
             return None
-        return tuple(item for item in self.moved if item.at_ms > since_ms)
+        return tuple(item for item in self.moved if item.at_ms > since_ms)[:most]
 
     async def pause(self, workflow_id: str) -> None:
         """Conflict if it has ended."""

@@ -113,8 +113,15 @@ class Conductor(Protocol):
         """Many runs with their tasks in one go; None for those that do not exist."""
         ...
 
-    async def list_moved(self, since_ms: int) -> tuple[Moved, ...] | None:
-        """Runs whose state or tasks changed after `since_ms`, by the server's clock; None: it cannot tell."""
+    async def list_moved(self, since_ms: int, *, most: int) -> tuple[Moved, ...] | None:
+        """Runs whose state or tasks changed after `since_ms`, by the server's clock; None: it cannot tell.
+
+        As soon as there are `most`, it looks no further.
+        """
+        ...
+
+    async def find_last_move(self) -> int | None:
+        """When anything changed last, in milliseconds by the server's clock; 0: nothing ever did, or None."""
         ...
 
     async def pause(self, workflow_id: str) -> None:

@@ -25,6 +25,8 @@ _LONGEST_REST = 10.0
 # The server's index may be behind its clock, and changes may carry the same millisecond.
 _OVERLAP_MS = 5_000
 _END_TRIES = 5
+# More in one sweep than this are not looked at one by one.
+_MOST_MOVED = 5_000
 
 
 class RunTracker:
@@ -139,6 +141,8 @@ class RunTracker:
         while True:
             await asyncio.sleep(self._sweep_interval)
             if not self._keys:
+                # What others do meanwhile is no matter of ours, however much it is.
+                self._watermark_ms = 0
                 continue
             try:
                 await self.sweep()
@@ -156,11 +160,18 @@ class RunTracker:
 
     async def sweep(self) -> None:
         """Find the runs that moved since the last sweep, and have them read."""
-        moved = await self._conductor.list_moved(max(0, self._watermark_ms - _OVERLAP_MS))
+        if not self._watermark_ms:
+            await self._begin_sweeping()
+            return
+        since_ms = max(0, self._watermark_ms - _OVERLAP_MS)
+        moved = await self._conductor.list_moved(since_ms, most=_MOST_MOVED)
         self.sweeps += 1
-        if moved is None or (not moved and not self._watermark_ms):
-            # Runs are watched, so something has moved since the beginning: this server keeps no index.
+        if moved is None:
             self._read_in_turn()
+            return
+        if len(moved) >= _MOST_MOVED:
+            # After an outage of a busy server: what is watched is read sooner than what moved.
+            await self._begin_sweeping()
             return
         swept: dict[tuple[str, int], None] = {}
         for item in moved:
@@ -174,6 +185,17 @@ class RunTracker:
             else:
                 self._stranger(item.correlation_id, item.workflow_id)
         self._swept = swept
+
+    async def _begin_sweeping(self) -> None:
+        """From now on: the history of the server, which may be long, is not read for that."""
+        last_ms = await self._conductor.find_last_move()
+        self.sweeps += 1
+        if not last_ms:
+            # Runs are watched, so something has moved: this server keeps no index.
+            self._read_in_turn()
+            return
+        self._watermark_ms, self._swept = last_ms, {}
+        self.refresh_all()
 
     def _read_in_turn(self) -> None:
         active = list(self._views)
