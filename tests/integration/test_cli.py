@@ -12,6 +12,7 @@ import pytest
 from podium.ports import Json
 from support.bed import Bed, workflow, workflow_run
 from support.eventually import eventually
+from support.guarded_proxy import GuardedProxy
 
 pytestmark = pytest.mark.slow
 
@@ -90,6 +91,46 @@ async def test_task_logs_come_from_conductor_and_are_followed_to_the_end(bed: Be
         ("n2", "posted"),
     ]
     assert followed.returncode == 0
+
+
+async def test_a_large_output_and_logs_come_from_the_conductor_of_the_run(bed: Bed) -> None:
+    """Nothing is named: its ConductorConnection says where it is, and who may read there."""
+    async with GuardedProxy(bed.server.url) as door:
+        door.wanted_headers = {"X-Team": "lights"}
+        connection = {
+            "apiVersion": "podium.dev/v1alpha1",
+            "kind": "ConductorConnection",
+            "metadata": {"name": "team"},
+            "spec": {"url": door.url, "auth": {"headersSecret": {"name": "headers"}}},
+        }
+        secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "headers"}}
+        await bed.start_operator()
+        await bed.start_worker("make", answer=with_text("x" * 5_000, "begun"))
+        await bed.apply(
+            secret | {"stringData": {"X-Team": "lights"}},
+            connection,
+            workflow("w", "make", connection="team", output={"text": TEXT}),
+            workflow_run("r", "w"),
+        )
+        await bed.until_phase("r", "Succeeded")
+
+        async def ask(*arguments: str) -> subprocess.CompletedProcess[str]:
+            return await podium(bed, *arguments, conductor=False)
+
+        shown = await ask("output", "r")
+        assert shown.stdout.startswith("{"), shown.stderr
+        assert json.loads(shown.stdout) == {"text": "x" * 5_000}
+        assert "begun" in (await ask("logs", "r")).stdout
+        assert (
+            "no connection to" in (await ask("output", "r", "--conductor-url", "http://127.0.0.1:9")).stderr
+        )
+        door.wanted_headers = {"X-Team": "sound"}
+        assert "does not let Podium in" in (await ask("output", "r")).stderr
+        await bed.kubectl("delete", "secret", "headers", "-n", bed.namespace)
+        wrong = await ask("output", "r")
+        assert wrong.returncode == 2
+        assert wrong.stderr == "podium: ConductorConnection team: there is no Secret headers here\n"
+        await bed.stop_operator()
 
 
 async def test_a_run_is_paused_resumed_and_ended(bed: Bed) -> None:

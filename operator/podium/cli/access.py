@@ -5,18 +5,22 @@ import contextlib
 import functools
 import json
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import click
 
-from podium.adapters.console import PersonalCluster, PersonalConductor, open_personal_cluster
+from podium.adapters.console import PersonalCluster, open_personal_cluster
 from podium.api.v1alpha1 import GROUP
 from podium.core.definitions.findings import did_you_mean
 from podium.ports import Conflict, Gone, Json, Key, PortError
 
-_RESOURCES = {"WorkflowRun": "workflowrun", "Workflow": "workflow"}
+_RESOURCES = {
+    "ConductorConnection": "conductorconnection",
+    "Workflow": "workflow",
+    "WorkflowRun": "workflowrun",
+}
 FAILED_TO = 2
 """The exit code of a command that could not do what it should."""
 
@@ -86,26 +90,9 @@ def cluster_options(command: Callable[..., Coroutine[Any, Any, int | None]]) -> 
     return entrance
 
 
-conductor_option = click.option(
-    "--conductor-url",
-    envvar=["CONDUCTOR_SERVER_URL", "PODIUM_CONDUCTOR_URL"],
-    metavar="URL",
-    help="Conductor, with /api. Default: $CONDUCTOR_SERVER_URL.",
-)
-
 json_option = click.option(
     "-o", "--output", type=click.Choice(["text", "json"]), default="text", help="How to print."
 )
-
-
-@contextlib.asynccontextmanager
-async def open_conductor(url: str | None, why: str) -> AsyncIterator[PersonalConductor]:
-    """Conductor as named; Told that it has to be named, and `why`, if it is not."""
-    if not url:
-        raise Told(f"{why}: name Conductor with CONDUCTOR_SERVER_URL or --conductor-url")
-    url = url.rstrip("/")
-    async with PersonalConductor(url if url.endswith("/api") else f"{url}/api") as conductor:
-        yield conductor
 
 
 @contextlib.contextmanager

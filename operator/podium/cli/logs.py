@@ -8,7 +8,8 @@ from collections.abc import AsyncIterator
 import click
 
 from podium.adapters.console import LogLine, PersonalConductor
-from podium.cli.access import Place, Told, cluster_options, conductor_option, json_option, open_conductor
+from podium.cli.access import Place, Told, cluster_options, json_option
+from podium.cli.conductors import conductor_option, open_conductor
 from podium.core.definitions.findings import did_you_mean
 from podium.core.durations import format_time, from_milliseconds
 from podium.core.run_status import node_of
@@ -45,7 +46,7 @@ async def logs(
     workflow_id = ((body.get("status") or {}).get("conductor") or {}).get("workflowId")
     if not workflow_id:
         raise Told(f"{run} was not started in Conductor: it has no logs")
-    async with open_conductor(conductor_url, "task logs are in Conductor") as conductor:
+    async with open_conductor(place, body, conductor_url, "task logs are in Conductor") as conductor:
         printed: Counter[str] = Counter()
         while True:
             tasks, active = await _list_tasks(conductor, workflow_id)

@@ -2,7 +2,8 @@
 
 import click
 
-from podium.cli.access import Place, Told, cluster_options, conductor_option, open_conductor, print_json
+from podium.cli.access import Place, Told, cluster_options, print_json
+from podium.cli.conductors import conductor_option, open_conductor
 from podium.cli.waiting import has_finished, phase_of
 from podium.ports import Gone
 
@@ -32,7 +33,8 @@ async def output(place: Place, run: str, conductor_url: str | None) -> None:
             f"the output of {run} is outside of Conductor's database, at {path} of its payload storage"
         )
     workflow_id = (status.get("conductor") or {}).get("workflowId") or ""
-    async with open_conductor(conductor_url, "the output is larger than a status may be") as conductor:
+    why = "the output is larger than a status may be"
+    async with open_conductor(place, body, conductor_url, why) as conductor:
         try:
             found = await conductor.read_run(workflow_id)
         except Gone:

@@ -46,7 +46,7 @@ def decide_connection(seen: Seen) -> ConnectionEffect:
     connection = seen.connection
     if connection.spec is None:
         return _without(seen, Unknown(connection.spec_error, "InvalidSpec", stalled=True))
-    for name in _secrets_of(connection.spec):
+    for name in secrets_of(connection.spec):
         match seen.secrets.get(name):
             case None:
                 return do.ReadSecret(name)
@@ -100,7 +100,8 @@ class _InvalidSecret(Exception):
     """A Secret is there and does not have what it should; the message shows no value."""
 
 
-def _secrets_of(spec: ConductorConnectionSpec) -> list[str]:
+def secrets_of(spec: ConductorConnectionSpec) -> list[str]:
+    """The names of the Secrets that `build_access` wants."""
     auth = spec.auth or Auth()
     return [secret.name for secret in (spec.ca_secret, auth.secret, auth.headers_secret) if secret]
 
