@@ -145,3 +145,25 @@ def test_what_was_deleted_long_ago_is_tried_once_all_the_same() -> None:
     find = decide_run(seen, NOW)
     assert isinstance(find, do.FindFamily)
     assert find.until > NOW
+
+
+@pytest.mark.parametrize("policy", ["Terminate", "Purge"])
+def test_an_action_that_may_still_come_through_keeps_a_deleted_run_from_going(policy: str) -> None:
+    """Else the run that it sets going again would be nobody's."""
+    pending = {"id": "1", "type": "Retry", "at": at(30), "mark": "0", "attempt": 1}
+
+    def asked(**more: Any) -> Seen:
+        seen = deleted(phase="Failed", deletionPolicy=policy, **more)
+        return replace(seen, run=replace(seen.run, status={**seen.run.status, "pendingAction": pending}))
+
+    assert decide_run(asked(), NOW) == do.ReadRun("w1")
+    assert decide_run(look(asked(), "RUNNING"), NOW) == do.Terminate("w1", "its WorkflowRun was deleted")
+    held = decide_run(look(asked(), "FAILED"), NOW)
+    assert isinstance(held, Report)
+    assert "may set the run going again" in held.words[0].message
+    for seen in (
+        replace(look(asked(), "FAILED"), conductor=RunSeen("w1", "n", 1, "FAILED", "c.u", retried_ms=5)),
+        look(asked(ago=121), "FAILED"),
+    ):
+        effect = decide_run(seen, NOW)
+        assert isinstance(effect, do.FindFamily if policy == "Purge" else do.SetFinalizers)

@@ -518,17 +518,63 @@ def test_a_worker_that_gives_signs_of_life_is_progress() -> None:
 
 def test_a_run_that_no_worker_takes_is_given_up_after_its_pending_timeout() -> None:
     queued = view("RUNNING", (TaskSeen("a", "make", "SCHEDULED", scheduled_ms=MS - 60_000),))
-    effect = decide_run(seen_of(queued, pendingTimeout="90s"), NOW)
+    effect = decide_run(seen_of(queued, pendingTimeout="45s"), NOW)
     assert isinstance(effect, do.Terminate)
-    assert effect.reason == "PendingTimeout: no worker took make within 90s"
+    assert effect.reason == "PendingTimeout: no worker took make within 45s"
     ended = view("TERMINATED", queued.tasks, reason=effect.reason)
-    report = decide_run(seen_of(ended, pendingTimeout="90s"), NOW)
+    report = decide_run(seen_of(ended, pendingTimeout="45s"), NOW)
     assert isinstance(report, Report)
     assert report.status is not None
-    assert (report.status["phase"], report.status["message"]) == ("Failed", "no worker took make within 90s")
+    assert (report.status["phase"], report.status["message"]) == ("Failed", "no worker took make within 45s")
     assert {word.reason for word in report.words if word.type == "Ready"} == {"PendingTimeout"}
-    early = decide_run(seen_of(queued, pendingTimeout="150s"), NOW)
+    early = decide_run(seen_of(queued, pendingTimeout="90s"), NOW)
     assert isinstance(early, Report)
     assert early.requeue_after == timedelta(seconds=30)
     taken = view("RUNNING", (TaskSeen("a", "make", "IN_PROGRESS", start_ms=MS - 50_000),))
     assert isinstance(decide_run(seen_of(taken, pendingTimeout="90s"), NOW), Report)
+
+
+@pytest.mark.parametrize(
+    ("state", "wanted"), [("PAUSED", "Paused"), ("RUNNING", "Paused"), ("PAUSED", "Running")]
+)
+def test_a_run_that_rests_by_wish_is_not_given_up(state: RunState, wanted: str) -> None:
+    queued = view(state, (TaskSeen("a", "make", "SCHEDULED", scheduled_ms=MS - 60_000),))
+    effect = decide_run(seen_of(queued, pendingTimeout="45s", desiredState=wanted), NOW)
+    assert not isinstance(effect, do.Terminate)
+
+
+def test_restart_of_a_run_that_cannot_be_ended_now_is_not_used_up() -> None:
+    """A passing error of Conductor is no answer to the action."""
+    goes_on = view("RUNNING")
+    seen = replace(intended(goes_on, {"id": "1", "type": "Restart"}, "0"), intent_fresh=True)
+    assert isinstance(decide_run(seen, NOW), do.Terminate)
+    failed = replace(seen, done=frozenset({"Terminate", "Terminate w1"}), failure="HTTP 503")
+    effect = decide_run(failed, NOW)
+    assert isinstance(effect, Report)
+    assert effect.status is not None
+    assert "lastAction" not in effect.status
+    assert "pendingAction" not in effect.status
+    assert effect.requeue_after == timedelta(seconds=5)
+
+
+@pytest.mark.parametrize("newer", [None, {"id": "2", "type": "Restart"}])
+def test_an_action_whose_run_is_gone_is_answered_and_pends_no_longer(newer: Json | None) -> None:
+    seen = intended(view(), RETRY, "0")
+    if newer is not None:
+        seen = replace(seen, run=seen_of(view(), newer, dict(seen.run.status)).run)
+    gone = replace(seen, conductor="Absent", intent_fresh=False, fresh=True, store="s1", store_fresh=True)
+    effect = decide_run(gone, NOW)
+    assert isinstance(effect, Report)
+    assert effect.status is not None
+    assert "pendingAction" not in effect.status
+    if newer is None:
+        assert effect.status["lastAction"]["result"] == "Refused"
+    else:
+        assert effect.status["phase"] == "Starting" or effect.requeue_after == timedelta(0)
+
+
+def test_an_approval_at_a_time_that_is_none_stops_nothing() -> None:
+    [good], [bad] = approval()["approvals"], approval(at="2026-01-01T12:00:00+99:00", by="eve")["approvals"]
+    effect = decide_run(seen_of(waiting(), status={"approvals": [bad, good]}), NOW)
+    assert isinstance(effect, do.Answer)
+    assert effect.answer.by == "alex"

@@ -171,27 +171,66 @@ def test_patience_ends_on_time() -> None:
 
 
 @pytest.mark.parametrize(
-    ("action", "ended"),
-    [
-        ({}, True),
-        ({"lastAction": {"id": "1", "type": "Restart", "result": "Done", "at": ago(20)}}, False),
-        ({"lastAction": {"id": "1", "type": "Retry", "result": "Done", "at": ago(20)}}, False),
-        ({"lastAction": {"id": "1", "type": "Rerun", "result": "Done", "at": ago(40)}}, True),
-        ({"lastAction": {"id": "1", "type": "Restart", "result": "Refused", "at": ago(20)}}, True),
-        ({"lastAction": {"id": "1", "type": "Skip", "result": "Done", "at": ago(20)}}, True),
-        ({"pendingAction": {"id": "1", "type": "Restart", "at": ago(1), "mark": "0"}}, False),
-    ],
+    ("created", "scheduled", "left"), [(40, 40, 0), (40, 10, 20), (10, 40, 20), (10, 0, 20)]
 )
-def test_patience_begins_anew_with_a_run_that_is_begun_anew(action: Json, ended: bool) -> None:
-    waiting = view(tasks=(TaskSeen("a", "encode", "SCHEDULED"),))
-    status = {"phase": "Running", "conductor": STARTED, "observedGeneration": 2, **action}
-    run = run_of(status, age=3600, pendingTimeout="30s")
+def test_patience_with_workers_counts_from_when_a_task_could_be_taken(
+    created: float, scheduled: float, left: float
+) -> None:
+    """So it begins anew with a run that is begun anew, however old its object is."""
+    ms = int(NOW.timestamp() * 1000)
+    task = TaskSeen("a", "encode", "SCHEDULED", scheduled_ms=int(ms - scheduled * 1000) if scheduled else 0)
+    waiting = replace(view(tasks=(task,)), create_ms=int(ms - created * 1000))
+    run = run_of(
+        {"phase": "Running", "conductor": STARTED, "observedGeneration": 2}, age=3600, pendingTimeout="30s"
+    )
     effect = decide_run(Seen(run, READY, POLICY, conductor=waiting, fresh=True), NOW)
-    assert isinstance(effect, do.Terminate) == ended
-    if not ended:
+    if not left:
+        assert isinstance(effect, do.Terminate)
+    else:
         assert isinstance(effect, Report)
-        assert effect.requeue_after is not None
-        assert effect.requeue_after <= timedelta(seconds=30)
+        assert effect.requeue_after == timedelta(seconds=left - 5) or effect.requeue_after == timedelta(
+            seconds=left
+        )
+
+
+def test_a_run_that_was_made_paused_is_started_however_long_that_was() -> None:
+    paused = replace(new(age=3600, pendingTimeout="30s", desiredState="Paused"), definition=None)
+    effect = decide_run(paused, NOW)
+    assert (reason_of(effect), isinstance(effect, Report)) == ("Paused", True)
+    resumed = replace(new(age=3600, pendingTimeout="30s"), definition=None)
+    assert decide_run(resumed, NOW) == do.FetchDefinition("studio.video", 3)
+
+
+def test_one_that_is_started_again_has_its_patience_anew() -> None:
+    again = {
+        "phase": "Pending",
+        "lastAction": {"id": "1", "type": "Restart", "result": "Done", "at": ago(20)},
+    }
+    effect = decide_run(Seen(run_of(again, age=3600, pendingTimeout="30s"), None, POLICY), NOW)
+    assert isinstance(effect, Report)
+    assert effect.requeue_after == timedelta(seconds=10)
+
+
+@pytest.mark.parametrize("ready", [True, False])
+def test_an_action_in_a_new_manifest_has_the_same_answer_whenever_the_run_can_start(ready: bool) -> None:
+    """Nothing has run yet that could be restarted: the order of an apply must not decide."""
+    seen = new(action={"id": "1", "type": "Restart"})
+    effect = decide_run(seen if ready else replace(seen, workflow=None), NOW)
+    if isinstance(effect, do.ReadStore):
+        effect = decide_run(replace(seen, store=""), NOW)
+    assert isinstance(effect, do.WriteIntent if ready else Report)
+    assert effect.status is not None
+    assert effect.status["lastAction"]["result"] == "Refused"
+
+
+@pytest.mark.parametrize("state", ["RUNNING", "PAUSED"])
+def test_a_wish_that_conductor_did_not_carry_out_is_tried_again(state: RunState) -> None:
+    """A resume that is answered 500 is no news to anyone: nothing else would wake the run."""
+    wanted = {"RUNNING": "Paused", "PAUSED": "Running"}[state]
+    seen = replace(running(state, desiredState=wanted), done=frozenset({"Pause", "Resume"}), fresh=True)
+    effect = decide_run(seen, NOW)
+    assert isinstance(effect, Report)
+    assert effect.requeue_after == timedelta(seconds=5)
 
 
 def test_waiting_a_moment_is_no_news() -> None:

@@ -224,6 +224,9 @@ def _settle(seen: Seen, now: datetime, view: RunSeen, pending: Json) -> RunEffec
     action_id, kind = pending["id"], pending["type"]
     match seen.acted:
         case None if seen.intent_fresh:
+            if kind == "Restart" and "Terminate" in seen.done and not has_ended(view):
+                # It could not be ended now, so nothing was sent: the next pass begins anew.
+                return Acted(last, again=WAIT_FOR_CONDUCTOR)
             effect = _send(seen, view, pending)
             return effect or refused(action_id, kind, "spec.action was changed before it was sent", now)
         case ActionOutcome("Refused", message):

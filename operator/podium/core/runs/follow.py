@@ -6,7 +6,13 @@ from podium.api.v1alpha1.reasons import Reason
 from podium.api.v1alpha1.workflow_run import FINISHED
 from podium.core import effects as do
 from podium.core.conditions import Word
-from podium.core.durations import format_precise_time, format_time, parse_time
+from podium.core.durations import (
+    format_precise_time,
+    format_time,
+    from_milliseconds,
+    parse_duration,
+    parse_time,
+)
 from podium.core.effects import Note, Report, RunEffect, Unknown
 from podium.core.run_status import (
     FAILURE_RUN,
@@ -26,7 +32,6 @@ from podium.core.runs.words import (
     base_status,
     failed_words,
     has_ended,
-    pending_left,
     transition_notes,
     words_of,
 )
@@ -111,7 +116,7 @@ def _at_rest(seen: Seen, now: datetime, conductor: Json) -> RunEffect:
 
 def _follow_seen(seen: Seen, now: datetime, status: Json, view: RunSeen) -> RunEffect:
     conductor: Json = status["conductor"]
-    if effect := _wanted_change(seen, view) or _give_up_waiting(seen, now, view):
+    if effect := _change(seen, view) or _give_up_waiting(seen, now, view):
         return effect
     acted = act(seen, now, view)
     if not isinstance(acted, Acted):
@@ -126,8 +131,10 @@ def _follow_seen(seen: Seen, now: datetime, status: Json, view: RunSeen) -> RunE
         status.pop(name, None)
     status |= acted.fields | describe_run(view, seen.children)
     before = seen.run.status.get("phase")
-    pending = None if has_ended(view) else pending_left(seen.run, now)
-    looks = (_next_look(seen, now, conductor), acted.again, pending)
+    # What could not be done, though Conductor took it, is tried again.
+    unfit = WAIT_FOR_CONDUCTOR if _wanted_change(seen, view) is not None else None
+    waiting = _waiting(seen, now, view)
+    looks = (_next_look(seen, now, conductor), acted.again, unfit, waiting[0] if waiting else None)
     again = [pause for pause in looks if pause is not None and pause > timedelta(0)]
     match status["phase"]:
         case "Succeeded":
@@ -230,21 +237,24 @@ def _listen(seen: Seen, now: datetime, view: RunSeen) -> timedelta | RunEffect:
     return _LATE if "Nudge" in seen.done else do.Nudge(view.workflow_id)
 
 
-def _wanted_change(seen: Seen, view: RunSeen) -> RunEffect | None:
-    """Pause, resume or end the run, if the user wants that and it can be done."""
+def _wanted_change(seen: Seen, view: RunSeen) -> do.Terminate | do.Pause | do.Resume | None:
+    """Pause, resume or end the run, if the user wants that and it is not so."""
     assert seen.run.spec is not None
     match seen.run.spec.desired_state, view.state:
         case "Terminated", "RUNNING" | "PAUSED":
-            effect: do.Terminate | do.Pause | do.Resume = do.Terminate(
-                view.workflow_id, "terminated through its WorkflowRun"
-            )
+            return do.Terminate(view.workflow_id, "terminated through its WorkflowRun")
         case "Paused", "RUNNING":
-            effect = do.Pause(view.workflow_id)
+            return do.Pause(view.workflow_id)
         case "Running", "PAUSED":
-            effect = do.Resume(view.workflow_id)
+            return do.Resume(view.workflow_id)
         case _:
             return None
-    if type(effect).__name__ in seen.done:
+
+
+def _change(seen: Seen, view: RunSeen) -> RunEffect | None:
+    """The same as an effect of this pass, once."""
+    effect = _wanted_change(seen, view)
+    if effect is None or type(effect).__name__ in seen.done:
         return None
     # Conductor answers oddly to what no longer fits (a failed run becomes TERMINATED): look first.
     return effect if seen.fresh else do.ReadRun(view.workflow_id)
@@ -252,19 +262,35 @@ def _wanted_change(seen: Seen, view: RunSeen) -> RunEffect | None:
 
 def _give_up_waiting(seen: Seen, now: datetime, view: RunSeen) -> RunEffect | None:
     """End a run of which no worker took a task within its pendingTimeout."""
-    left = pending_left(seen.run, now)
-    if left is None or left > timedelta(0) or has_ended(view) or "Terminate" in seen.done:
-        return None
-    assert seen.run.spec is not None
-    tasks = latest_attempts(view.tasks)
-    waiting = [task for task in tasks if task.system_type == "SIMPLE" and task.state == "SCHEDULED"]
-    begun = any(task.start_ms and task.system_type == "SIMPLE" for task in view.tasks)
-    if begun or not waiting:
+    waiting = _waiting(seen, now, view)
+    if waiting is None or waiting[0] > timedelta(0) or "Terminate" in seen.done:
         return None
     if not seen.fresh:
         return do.ReadRun(view.workflow_id)
-    why = f"no worker took {waiting[0].task_type} within {seen.run.spec.pending_timeout}"
-    return do.Terminate(view.workflow_id, _NEVER_TAKEN + why)
+    return do.Terminate(view.workflow_id, _NEVER_TAKEN + waiting[1])
+
+
+def _waiting(seen: Seen, now: datetime, view: RunSeen) -> tuple[timedelta, str] | None:
+    """How much is left of the pendingTimeout of a run of which no task was taken, and what it waits for.
+
+    It counts from when the task could be taken: so anew for a run that is begun anew, and not for one that
+    rests since someone wants it to.
+    """
+    spec = seen.run.spec
+    if (
+        spec is None
+        or spec.pending_timeout is None
+        or view.state != "RUNNING"
+        or spec.desired_state == "Paused"
+    ):
+        return None
+    tasks = [task for task in latest_attempts(view.tasks) if task.system_type == "SIMPLE"]
+    scheduled = [task for task in tasks if task.state == "SCHEDULED"]
+    if not scheduled or any(task.start_ms for task in view.tasks if task.system_type == "SIMPLE"):
+        return None
+    since = from_milliseconds(max(scheduled[0].scheduled_ms, view.create_ms)) or seen.run.created
+    left = since + parse_duration(spec.pending_timeout) - now
+    return left, f"no worker took {scheduled[0].task_type} within {spec.pending_timeout}"
 
 
 def _unread_failures(seen: Seen, view: RunSeen) -> tuple[str, ...]:
@@ -324,14 +350,21 @@ def _begin_anew(seen: Seen, now: datetime) -> Report | None:
 def _vanished(seen: Seen, now: datetime, status: Json) -> Report:
     run = seen.run
     notes: tuple[Note, ...] = ()
-    if (action := new_action(seen)) is not None:
+    before = dict(run.status)
+    action, pending = new_action(seen), before.pop("pendingAction", None)
+    status.pop("pendingAction", None)
+    asked = pending or (action and {"id": action.id, "type": action.type})
+    if asked:
         why = "Conductor no longer has the run; Restart starts it again"
-        acted = refused(action.id, action.type, why, now)
+        acted = refused(asked["id"], asked["type"], why, now)
         status |= acted.fields
         notes = acted.notes
-    if run.status.get("phase") in FINISHED:
-        return Report({**run.status, **status}, words_of(run), notes)
+    # Another one that was asked for meanwhile has its answer next.
+    again = timedelta(0) if pending and action and action.id != pending["id"] else None
+    if before.get("phase") in FINISHED:
+        return Report({**before, **status}, words_of(run), notes, requeue_after=again)
     workflow_id = status["conductor"]["workflowId"]
     message = f"run {workflow_id} no longer exists in Conductor: it was removed there"
     status |= {"phase": "Failed", "finishedAt": format_time(now), "message": message}
-    return Report(status, failed_words("Vanished", message), (*notes, Note("Warning", "Vanished", message)))
+    notes = (*notes, Note("Warning", "Vanished", message))
+    return Report(status, failed_words("Vanished", message), notes, requeue_after=again)

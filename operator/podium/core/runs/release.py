@@ -8,6 +8,7 @@ from podium.core import effects as do
 from podium.core.conditions import reconciling
 from podium.core.durations import format_precise_time, parse_time
 from podium.core.effects import Note, Report, RunEffect, Unknown
+from podium.core.runs.act import has_happened
 from podium.core.runs.seen import LOOK_AGAIN, Seen
 from podium.core.runs.words import has_ended
 from podium.ports import Json, RunSeen
@@ -22,7 +23,8 @@ def release(seen: Seen, now: datetime) -> RunEffect:
     workflow_id = conductor.get("workflowId") or (seen.outcome.workflow_id if seen.outcome else "")
     let_go = _let_go(seen)
     orphan = run.spec is not None and run.spec.deletion_policy == "Orphan"
-    if orphan or not conductor or (run.status.get("phase") in FINISHED and not is_purged(seen)):
+    over = run.status.get("phase") in FINISHED and not run.status.get("pendingAction")
+    if orphan or not conductor or (over and not is_purged(seen)):
         return let_go
     overdue = now >= _deadline(seen)
     if not workflow_id:
@@ -31,6 +33,8 @@ def release(seen: Seen, now: datetime) -> RunEffect:
         case RunSeen() as view if seen.fresh:
             if seen.failure and not has_ended(view):
                 return _give_up(seen, seen.failure) if overdue else _deleting(seen, seen.failure)
+            if has_ended(view) and not overdue and _may_revive(seen, now, view):
+                return _deleting(seen, "an action was sent and not confirmed: it may set the run going again")
             if has_ended(view) or "Terminate" in seen.done:
                 return _purge(seen, now, (workflow_id,))
             return do.Terminate(workflow_id, "its WorkflowRun was deleted")
@@ -40,6 +44,14 @@ def release(seen: Seen, now: datetime) -> RunEffect:
             return _give_up(seen, error) if overdue else _deleting(seen, error)
         case _:
             return do.ReadRun(workflow_id)
+
+
+def _may_revive(seen: Seen, now: datetime, view: RunSeen) -> bool:
+    """Whether an action that was sent may still come through."""
+    pending = seen.run.status.get("pendingAction")
+    if not pending or has_happened(view, pending):
+        return False
+    return now - parse_time(pending["at"]) < seen.policy.unknown_start_wait
 
 
 def is_purged(seen: Seen) -> bool:

@@ -20,11 +20,10 @@ from podium.core.runs.seen import (
 )
 from podium.core.runs.words import (
     active_words,
+    answer_unstarted,
     base_status,
     finish_unstarted,
     has_ended,
-    pending_left,
-    pending_message,
     report_conditions,
     starting,
     wait,
@@ -37,12 +36,6 @@ def begin(seen: Seen, now: datetime) -> RunEffect:
     assert run.spec is not None
     if run.spec.desired_state == "Terminated":
         return finish_unstarted(seen, now, "Terminated", "Terminated", "terminated before it was started")
-    left = pending_left(run, now)
-    if left is not None and left <= timedelta(0):
-        why = pending_message(run) or "it could not start"
-        return finish_unstarted(
-            seen, now, "Failed", "PendingTimeout", f"not started within {run.spec.pending_timeout}: {why}"
-        )
     blocked = _blocked(seen, now)
     if blocked is not None:
         return blocked
@@ -103,7 +96,7 @@ def _intend(
         if attempt == 1:
             return wait(seen, now, reason, error, again=WAIT_FOR_CONDUCTOR)
         return starting(seen, reason, error, again=WAIT_FOR_CONDUCTOR)
-    status = base_status(seen.run)
+    status = answer_unstarted(seen.run, now)
     status["phase"] = "Starting"
     status["conductor"] = {
         **({"connection": connection} if connection else {}),

@@ -12,7 +12,6 @@ from podium.core.runs.seen import Seen
 from podium.ports import Json, RunSeen
 
 _NEWS_AFTER = timedelta(seconds=10)
-_BEGIN_ANEW = frozenset({"Retry", "Restart", "Rerun"})
 
 
 def report_conditions(seen: Seen, report: Report, now: datetime) -> Json:
@@ -56,9 +55,14 @@ def failed_words(reason: Reason, message: str) -> tuple[Word, ...]:
 
 
 def wait(seen: Seen, now: datetime, reason: Reason, message: str, again: timedelta | None = None) -> Report:
+    """It cannot be started yet, or it has waited for as long as it may."""
     status = answer_unstarted(seen.run, now) | {"phase": "Pending"}
-    left = pending_left(seen.run, now)
-    if left is not None:
+    spec = seen.run.spec
+    if spec and spec.pending_timeout and spec.desired_state != "Paused":
+        left = _waits_since(seen.run) + parse_duration(spec.pending_timeout) - now
+        if left <= timedelta(0):
+            why = f"not started within {spec.pending_timeout}: {message}"
+            return finish_unstarted(seen, now, "Failed", "PendingTimeout", why)
         again = min(again, left) if again else left
     quiet = seen.run.created + _NEWS_AFTER - now
     if quiet > timedelta(0):
@@ -68,14 +72,11 @@ def wait(seen: Seen, now: datetime, reason: Reason, message: str, again: timedel
     return Report(status, active_words(reason, message), notes, again)
 
 
-def pending_left(run: WorkflowRun, now: datetime) -> timedelta | None:
-    """How much is left of its pendingTimeout, if it has one; it counts anew when the run is begun anew."""
-    if run.spec is None or run.spec.pending_timeout is None:
-        return None
-    last, pending = run.status.get("lastAction") or {}, run.status.get("pendingAction") or {}
-    actions = [pending, last] if last.get("result") == "Done" else [pending]
-    begun = [parse_time(item["at"]) for item in actions if item.get("type") in _BEGIN_ANEW]
-    return max([run.created, *begun]) + parse_duration(run.spec.pending_timeout) - now
+def _waits_since(run: WorkflowRun) -> datetime:
+    """When it was made, or started again by an action."""
+    last = run.status.get("lastAction") or {}
+    again = (last.get("type"), last.get("result")) == ("Restart", "Done")
+    return max(run.created, parse_time(last["at"])) if again else run.created
 
 
 def starting(seen: Seen, reason: Reason, message: str, again: timedelta) -> Report:
@@ -125,10 +126,6 @@ def words_of(run: WorkflowRun) -> tuple[Word, ...]:
 
 def changed_reason(seen: Seen, reason: Reason) -> bool:
     return all(item.get("reason") != reason for item in conditions_of(seen.run))
-
-
-def pending_message(run: WorkflowRun) -> str:
-    return next((item.get("message", "") for item in conditions_of(run) if item["type"] == "Ready"), "")
 
 
 def has_ended(view: RunSeen) -> bool:
