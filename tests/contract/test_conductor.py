@@ -288,7 +288,7 @@ async def test_what_moved_is_found_page_by_page_and_no_further_than_wanted(
     monkeypatch.setattr("podium.adapters.conductor._PAGE", page)
     begin = await http.find_last_move()
     assert begin is not None
-    ids = set(await asyncio.gather(*(started(http, name) for _ in range(12))))
+    ids = {await started(http, name) for _ in range(12)}
 
     async def moved() -> set[str]:
         return {item.workflow_id for item in await http.list_moved(begin, most=1_000) or ()}

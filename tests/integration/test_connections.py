@@ -349,7 +349,7 @@ async def test_two_namespaces_have_connections_of_the_same_name(bed: Bed, door: 
     finally:
         bed.namespace = other.removesuffix("-b")
         await bed.stop_operator()
-        await bed.kubectl("delete", "namespace", other, "--wait=false")
+        await bed.remove_namespace(other)
 
 
 async def test_shared_isolation_is_the_connections_own(bed: Bed, door: Doors) -> None:

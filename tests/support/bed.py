@@ -18,7 +18,7 @@ from podium.adapters.conductor import HttpConductor
 from podium.adapters.kubernetes import KubernetesCluster, load_configuration
 from podium.local import Conductor, ControlPlane
 from podium.local.process_node.node import ProcessNode
-from podium.ports import Clock, Gone, Json, Key
+from podium.ports import Clock, Conflict, Gone, Json, Key
 from podium.settings import Settings
 from support.eventually import eventually
 from support.worker import TestWorker
@@ -69,8 +69,23 @@ class Bed:
         await self.stop_operator()
         for node in self.nodes:
             await node.stop()
-        await self.kubectl("delete", "namespace", self.namespace, "--wait=false")
+        await self.remove_namespace(self.namespace)
         await self._open.aclose()
+
+    async def remove_namespace(self, namespace: str) -> None:
+        """With what is in it: where no operator works nobody lets that go, and a server tries for ever."""
+        for kind in ("WorkflowRun", "Workflow"):
+            bodies = await self.cluster.list(kind, namespace)
+            await asyncio.gather(*(self._let_go(kind, body) for body in bodies))
+        await self.kubectl("delete", "namespace", namespace, "--wait=false")
+
+    async def _let_go(self, kind: str, body: Json) -> None:
+        metadata = body["metadata"]
+        if metadata.get("finalizers"):
+            key = Key(kind, metadata["namespace"], metadata["name"])
+            with contextlib.suppress(Gone, Conflict):
+                version = metadata["resourceVersion"]
+                await self.cluster.patch_finalizers(key, (), resource_version=version)
 
     # --- the operator --------------------------------------------------------------------------------
 

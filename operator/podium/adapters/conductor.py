@@ -46,7 +46,8 @@ _PAGE = 500
 _SEARCHES = ("/workflow/search", "/tasks/search")
 _NO_RUN = "No such workflow"
 _PASSES = re.compile(
-    r"SQLITE_BUSY|database is locked|deadlock|serializ|lock timeout|timed out|connection", re.IGNORECASE
+    r"SQLITE_BUSY|database is locked|deadlock|serializ|lock timeout|timed out|connection|duplicate key",
+    re.IGNORECASE,
 )
 _RUN_ID = re.compile(r"[\w.:-]{1,128}")
 _STORE_ID = re.compile(r"\bid ([0-9a-f]{16})\b")
