@@ -88,5 +88,14 @@ async def test_what_was_gone_before_goes_whatever_is_made_meanwhile() -> None:
     assert gone in listing.woken
 
 
+async def test_what_ends_while_objects_are_listed_does_not_come_back() -> None:
+    listing = Listing()
+    key = listing.make("WorkflowRun", "a", RUN)
+    listing.meanwhile["WorkflowRun"] = lambda: listing.store.remove_run(key)
+    await listing.resync()
+    assert listing.store.runs == {}
+    assert listing.missed == 0
+
+
 def void(_: object) -> None:
     """For what is made in passing."""

@@ -102,7 +102,9 @@ def _take_in(
     heal: Wake,
 ) -> None:
     for item in listed.items:
-        if put(item):
+        # One that was known and is not any more: its end was told after the list was made.
+        ended = listed.before.get(item.key) == item.uid and item.key not in known
+        if not ended and put(item):
             heal(item.key)
     # kopf reports no deletion that it missed. What came after the list was asked for is not in it either,
     # and is no less there: only what was known before, and is the same object still, can be told gone.
