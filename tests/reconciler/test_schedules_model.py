@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from podium.core.objects import WorkflowRun, is_finished, project_workflow, project_workflow_run
 from podium.core.schedules import is_settled, parse_cron, ticket_of
-from podium.ports import Conflict, Json, Key, PortError, Refused
+from podium.ports import Conflict, Json, Key, PortError, Refused, RetryLater
 from podium.reconciler.schedules import ScheduleReconciler
 from podium.reconciler.store import Store
 from support.fakes import FakeClock, FakeCluster, FakeRecorder, Killed, run_now
@@ -34,6 +34,7 @@ SPANS = {
 }
 CRONS = ("30 2 * * *", "0 * * * *", "*/15 * * * *", "10 1,2,3 * * *", "0 */2 * * *")
 DEADLINE = 600.0
+SCHEDULES = Key("Schedules", "studio", "video")
 
 LONG = bool(os.environ.get("PODIUM_LONG"))
 
@@ -131,7 +132,7 @@ class World:
     def step(self) -> float | None:
         """One pass, whatever comes of it; seconds until the next one is wanted."""
         try:
-            again = run_now(self.reconciler.reconcile(Key("Schedules", "studio", "video")))
+            again = run_now(self.reconciler.reconcile(SCHEDULES))
         except Killed:
             self.kills += 1
             self.clock.advance(self.dice.uniform(0.0, self.down))
@@ -352,6 +353,37 @@ def test_a_run_whose_making_was_not_answered_is_looked_for_before_its_time_is_gi
     assert len(world.runs) == 1
     assert world.standings["s"]["lastRun"] == world.runs[0].key.name
     assert world.standings["s"].get("skipped", 0) == 0
+
+
+def test_a_run_that_is_there_when_it_is_made_and_gone_when_it_is_looked_at_is_tried_again() -> None:
+    world = at_noon()
+    create = world.cluster.create
+
+    async def meet(body: Json) -> Json:
+        raise Conflict("it exists")
+
+    world.cluster.create = meet  # type: ignore[method-assign]
+    # Gone would end the work on this Workflow: the queue takes it for the end of the Workflow itself.
+    with pytest.raises(RetryLater):
+        run_now(world.reconciler.reconcile(SCHEDULES))
+    world.cluster.create = create  # type: ignore[method-assign]
+    world.step()
+    assert len(world.runs) == 1
+
+
+def test_a_run_that_was_not_made_because_others_wrote_their_quota_is_made_the_next_time() -> None:
+    world = at_noon()
+    create = world.cluster.create
+
+    async def contend(body: Json) -> Json:
+        raise RetryLater("Operation cannot be fulfilled on resourcequotas")
+
+    world.cluster.create = contend  # type: ignore[method-assign]
+    assert world.step() == 0.3
+    world.cluster.create = create  # type: ignore[method-assign]
+    world.step()
+    assert len(world.runs) == 1
+    assert world.standings["s"]["lastTime"] == "2026-06-01T12:00:00Z"
 
 
 def test_a_run_that_is_refused_is_tried_again_and_stops_no_other_schedule() -> None:

@@ -114,7 +114,11 @@ class ScheduleReconciler:
         try:
             made = await self._cluster.create(body)
         except Conflict:
-            there = await self._cluster.get(key)
+            try:
+                there = await self._cluster.get(key)
+            except Gone as error:
+                # To the queue that would mean that the Workflow is gone.
+                raise RetryLater(f"{key} was there, and is gone: {error}") from error
             if not ticket.fits(project_workflow_run(there)):
                 return replace(seen, taken=seen.taken | {key.name})
             return self._with_run(seen, key, there)
