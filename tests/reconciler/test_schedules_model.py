@@ -9,6 +9,7 @@ import os
 import random
 from collections import Counter, defaultdict
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -384,6 +385,40 @@ def test_a_run_that_was_not_made_because_others_wrote_their_quota_is_made_the_ne
     world.step()
     assert len(world.runs) == 1
     assert world.standings["s"]["lastTime"] == "2026-06-01T12:00:00Z"
+
+
+def test_a_namespace_whose_runs_cannot_be_read_stops_no_other_one() -> None:
+    world = at_noon()
+    spec = world.cluster.objects[world.key]["spec"]
+    world.cluster.put("Workflow", "video", {"spec": spec}, namespace="other")
+    world.watch()
+    other = replace(SCHEDULES, namespace="other")
+    run_now(world.reconciler.reconcile(other))
+    world.watch()
+    get = world.cluster.get
+
+    async def refuse(key: Key) -> Json:
+        if key.kind == "WorkflowRun" and key.namespace == "studio":
+            raise Refused("the API server answered 403")
+        return await get(key)
+
+    world.cluster.lose_answer = itertools.chain([True], itertools.repeat(False))
+    assert world.step() == 0.3
+    world.cluster.get = refuse  # type: ignore[method-assign]
+    with pytest.raises(Refused):
+        run_now(world.reconciler.reconcile(SCHEDULES))
+    world.clock.advance(900.0)
+    run_now(world.reconciler.reconcile(other))
+    assert [run.key.namespace for run in world.runs if run.scheduled_at == NOON + timedelta(minutes=15)] == [
+        "other"
+    ]
+    # Nobody asks any more once its Workflow is gone, nor for one of its name.
+    del world.cluster.objects[world.key]
+    world.store.remove_workflow(world.key)
+    assert run_now(world.reconciler.reconcile(SCHEDULES)) is None
+    world.cluster.put("Workflow", "video", {"spec": {**spec, "suspend": True}})
+    world.watch()
+    assert run_now(world.reconciler.reconcile(SCHEDULES)) is None
 
 
 def test_a_run_that_is_refused_is_tried_again_and_stops_no_other_schedule() -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Literal
@@ -50,17 +51,21 @@ class ScheduleReconciler:
         self._take_in = take_in
         self._longest_wait = longest_wait
         self._crash = crash
-        self._uncertain: set[Key] = set()
-        """Runs whose making was not answered."""
+        self._uncertain: defaultdict[Key, set[Key]] = defaultdict(set)
+        """Workflow → runs of it whose making was not answered."""
 
     async def reconcile(self, key: Key) -> float | None:
         """One pass; seconds until the next one is wanted, if any. Raises PortError to be tried again."""
-        workflow = self._store.workflows.get(Key("Workflow", key.namespace, key.name))
-        if workflow is None or workflow.spec is None:
+        of = Key("Workflow", key.namespace, key.name)
+        workflow = self._store.workflows.get(of)
+        if workflow is None:
+            self._uncertain.pop(of, None)
+            return None
+        if workflow.spec is None:
             return None
         if not workflow.spec.schedules and not workflow.status.get("schedules"):
             return None
-        await self._clear_up()
+        await self._clear_up(of)
         runs = self._store.runs_of(key.namespace, key.name)
         seen = Seen(workflow, tuple(run for run in runs if run.schedule))
         for _ in range(_MOST_EFFECTS):
@@ -73,12 +78,13 @@ class ScheduleReconciler:
             self._crash(f"after {type(effect).__name__}")
         return 0.0
 
-    async def _clear_up(self) -> None:
+    async def _clear_up(self, workflow: Key) -> None:
         """Look for runs whose making was not answered: unknown is not absent."""
-        for key in list(self._uncertain):
+        for key in list(self._uncertain.get(workflow, ())):
             with contextlib.suppress(Gone):
                 self._take_in(key, await self._cluster.get(key))
-            self._uncertain.discard(key)
+            self._uncertain[workflow].discard(key)
+        self._uncertain.pop(workflow, None)
 
     async def _carry_out(self, seen: Seen, effect: ScheduleEffect) -> Seen:
         workflow = seen.workflow
@@ -123,7 +129,7 @@ class ScheduleReconciler:
                 return replace(seen, taken=seen.taken | {key.name})
             return self._with_run(seen, key, there)
         except RetryLater:
-            self._uncertain.add(key)
+            self._uncertain[workflow.key].add(key)
             raise
         except Refused as error:
             log.warning("%s: schedule %s: %s", workflow.key, ticket.schedule, error)
