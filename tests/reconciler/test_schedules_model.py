@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from podium.core.objects import WorkflowRun, is_finished, project_workflow, project_workflow_run
 from podium.core.schedules import is_settled, parse_cron, ticket_of
 from podium.ports import Conflict, Json, Key, PortError, Refused, RetryLater
+from podium.reconciler import schedules
 from podium.reconciler.schedules import ScheduleReconciler
 from podium.reconciler.store import Store
 from support.fakes import FakeClock, FakeCluster, FakeRecorder, Killed, run_now
@@ -449,6 +450,33 @@ def test_a_machine_that_slept_looks_at_the_time_within_a_minute() -> None:
     world.longest_wait = 60.0
     world.restart()
     assert world.step() == 60.0
+
+
+def test_a_long_absence_is_dealt_with_in_parts_that_follow_each_other_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(schedules, "_MOST_EFFECTS", 3)
+    parts: list[int] = []
+    count = FakeRecorder.count
+
+    def remember(recorder: FakeRecorder, what: str, by: int = 1, **labels: str) -> None:
+        if what == "schedule_skips":
+            parts.append(by)
+        count(recorder, what, by, **labels)
+
+    monkeypatch.setattr(FakeRecorder, "count", remember)
+    world = World([schedule(cron="* * * * *", startingDeadline="30s")], at=NOON - timedelta(seconds=30))
+    world.step()
+    parts.clear()
+    world.clock.advance(7 * 86_400.0 + 65.0)
+    passes = [world.step()]
+    while passes[-1] == 0.0:
+        passes.append(world.step())
+    # 24 * 60 * 7 minutes of a week; the newest one is 35 seconds old, and so too late as well.
+    assert (sum(parts), max(parts)) == (10_081, 1_000)
+    assert passes == [0.0, 0.0, 0.0, 25.0]
+    assert world.standings["s"]["lastTime"] == "2026-06-08T12:00:00Z"
+    assert world.standings["s"]["nextTime"] == "2026-06-08T12:01:00Z"
 
 
 def test_what_is_late_and_how_late_is_measured() -> None:

@@ -15,8 +15,8 @@ from podium.core.schedules.status import is_id
 
 MOST_BACKFILL = 10_000
 """Times that one back-fill may have."""
-_MOST_TIMES = 10_000
-"""Times that are dealt with before they are written down."""
+_MOST_TIMES = 1_000
+"""Times that are dealt with before they are written down: nothing else is done while they are counted."""
 _SECOND = timedelta(seconds=1)
 _INSTANT = timedelta(microseconds=1)
 
