@@ -530,6 +530,14 @@ def test_a_backfill_takes_its_start_and_not_its_end_oldest_first() -> None:
     [
         (fill("2020-01-01T00:00:00Z", "2026-01-01T00:00:00Z"), "it has more than 10000 times"),
         (fill("2026-05-01T00:00:00Z", "2027-01-01T00:00:00Z"), "its end is still to come"),
+        (fill("0001-01-01T00:00:00Z", "2020-01-01T00:00:00Z"), "backfill.start: it begins before 1970"),
+        (fill("1969-12-31T23:59:59Z", "1970-01-02T00:00:00Z"), "backfill.start: it begins before 1970"),
+        (fill("0000-01-01T00:00:00Z", "2020-01-01T00:00:00Z"), "'0000-01-01T00:00:00Z' is no time"),
+        (fill("2019-01-01T00:00:00+24:00", "2020-01-01T00:00:00Z"), "backfill.start: '2019-01-01T00:00:00+"),
+        (fill("2019-01-01T00:00:00Z", "2020-01-01T00:00:00+99:00"), "backfill.end: '2020-01-01T00:00:00+"),
+        (fill("2019-01-01T00:00:00Z", "2020-01-01T00:00:00ZT" + "x" * 999), "backfill.end: '2020-01-01T"),
+        (fill("2019-01-01T00:00:00Z", "2018-01-01T00:00:00Z"), "it ends before it begins"),
+        (fill("2026-05-01T00:00:00Z", "9999-12-31T23:59:59-23:00"), "its end is still to come"),
     ],
 )
 def test_a_backfill_that_cannot_be_is_refused_with_the_reason(span: Json, why: str) -> None:
@@ -537,7 +545,47 @@ def test_a_backfill_that_cannot_be_is_refused_with_the_reason(span: Json, why: s
     state = effect.status["schedules"][0]["backfill"]
     assert state["done"] is True
     assert why in state["message"]
+    assert len(state["message"]) <= 128
     assert [note.reason for note in effect.notes] == ["BackfillRefused"]
+    # Its schedule goes on, and it is told once.
+    world = seen(nightly(backfill=span), status=standing(NOON - timedelta(minutes=5)))
+    assert made(world).ticket == Ticket("s", NOON)
+
+
+def test_a_backfill_that_is_changed_to_one_that_cannot_be_stops_where_it_is() -> None:
+    reached = {"id": "b", "reached": "2026-05-01T00:00:00Z", "started": 1}
+    span = fill("0001-01-01T00:00:00Z", "2026-05-02T00:00:00Z")
+    effect = written(seen(nightly(backfill=span), status=standing(NOON, backfill=reached)))
+    assert effect.status["schedules"][0]["backfill"] == {
+        **reached,
+        "done": True,
+        "message": "refused: backfill.start: it begins before 1970; give a later start",
+    }
+
+
+@given(
+    st.from_regex(r"\A\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(.\d+)?([zZ]|[+-]\d\d:\d\d)\Z"),
+    st.from_regex(r"\A20[01]\d-0[1-9]-[12]\d[Tt]2[0-3]:[0-5]\d:[0-5]\d(\.\d+)?([zZ]|[+-]\d\d:\d\d)\Z"),
+    st.sampled_from(["UTC", "America/New_York", "Pacific/Auckland"]),
+)
+@settings(max_examples=200, deadline=None)
+def test_whatever_span_the_api_server_lets_in_stops_no_schedule(start: str, end: str, zone: str) -> None:
+    rare = nightly(cron="0 0 29 2 *", timeZone=zone, backfill=fill(start, end))
+    status = standing(NOON - timedelta(minutes=5))
+    then(seen(rare, nightly(name="t"), status=status))
+
+
+def test_a_standing_that_someone_has_spoilt_begins_anew() -> None:
+    spoilt = standing(NOON, backfill={"id": "b", "reached": "2026-05-01T00:00:00+24:00", "started": 1})
+    span = fill("2026-05-01T00:00:00Z", "2026-05-01T02:00:00Z")
+    assert made(seen(nightly(backfill=span), status=spoilt)).ticket.cause == "Backfill"
+
+
+def test_a_backfill_may_be_written_in_small_letters() -> None:
+    span = fill("2026-05-01t00:00:00z", "2026-05-01t02:00:00z")
+    assert made(seen(nightly(backfill=span), status=standing(NOON))).ticket.at.isoformat() == (
+        "2026-05-01T00:00:00+00:00"
+    )
 
 
 def test_a_run_may_be_forgotten_once_the_status_has_moved_past_it() -> None:
