@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from podium.core.conditions import Word, json_bytes
 from podium.core.definitions import check_workflow, lint_workflow
+from podium.core.durations import format_time
 from podium.core.effects import Report
 from podium.core.objects import WorkflowRun, project_workflow, project_workflow_run
 from podium.core.schedules import InvalidSchedule, Seen, Ticket, decide_schedules, is_settled, parse_cron
@@ -423,6 +424,21 @@ def test_a_changed_schedule_begins_anew() -> None:
     )
     [item] = effect.status["schedules"]
     assert (item["since"], item["lastRunNow"], item["skipped"]) == ("2026-06-01T12:05:00Z", "1", 3)
+
+
+@pytest.mark.parametrize("field", ["since", "lastTime"])
+def test_a_schedule_whose_clock_was_ahead_begins_anew(field: str) -> None:
+    def seen_by(ahead: timedelta) -> Json:
+        status = standing(NOON - timedelta(hours=1), skipped=3)
+        status["schedules"][0][field] = format_time(NOON + ahead)
+        [item] = written(seen(nightly(), status=status)).status["schedules"]
+        return item  # type: ignore[no-any-return]
+
+    anew = seen_by(timedelta(minutes=5, seconds=1))
+    assert (anew["since"], anew["nextTime"]) == ("2026-06-01T12:00:00Z", "2026-06-01T13:00:00Z")
+    assert ("lastTime" in anew, anew["skipped"]) == (False, 3)
+    # Clocks of two machines are never quite the same.
+    assert seen_by(timedelta(minutes=5))[field] == "2026-06-01T12:05:00Z"
 
 
 def test_a_bad_schedule_says_so_and_the_others_go_on() -> None:

@@ -452,6 +452,21 @@ def test_a_machine_that_slept_looks_at_the_time_within_a_minute() -> None:
     assert world.step() == 60.0
 
 
+def test_a_clock_that_was_a_day_ahead_silences_nothing_and_its_runs_are_not_made_twice() -> None:
+    world = at_noon(startingDeadline="30m")
+    world.step()
+    world.clock.advance(86_400.0)
+    world.step()
+    ahead = {run.scheduled_at for run in world.runs}
+    assert max(at for at in ahead if at) > NOON + timedelta(hours=23)
+    world.clock.advance(-86_400.0)
+    world.live(2 * 3_600.0)
+    hours = [NOON + timedelta(minutes=15 * number) for number in range(9)]
+    assert ahead | {at for at in hours if at <= world.clock.at} == set(started(world, "s"))
+    world.live(24 * 3_600.0)
+    assert set(started(world, "s").values()) == {1}
+
+
 def test_a_long_absence_is_dealt_with_in_parts_that_follow_each_other_at_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

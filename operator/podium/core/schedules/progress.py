@@ -23,6 +23,8 @@ _LONGEST_MESSAGE = 128
 """Letters of why a back-fill was refused."""
 _SECOND = timedelta(seconds=1)
 _INSTANT = timedelta(microseconds=1)
+_CLOCKS_APART = timedelta(minutes=5)
+"""How far the clocks of two replicas may be apart without a word."""
 
 
 @dataclass(frozen=True)
@@ -90,17 +92,26 @@ def build_line(
 def _settle(
     schedule: Schedule, before: ScheduleStatus | None, now: datetime, *, suspended: bool
 ) -> ScheduleStatus:
-    """From when on its times count: not before it was new, another one, or resumed."""
+    """From when on its times count: not before it was new, another one, or resumed.
+
+    A clock that was ahead for a moment leaves times behind that are still to come: until then it would
+    be silent, so that it begins anew. Runs that were made for such times are found by their names.
+    """
     mark, since = mark_of(schedule.cron, schedule.time_zone), format_time(now)
     if before is None or (before.since is None and before.last_time is None):
         standing = ScheduleStatus(name=schedule.name, since=since, mark=mark)
-    elif before.mark != mark:
+    elif before.mark != mark or _is_ahead(before, now):
         standing = before.model_copy(update={"since": since, "mark": mark, "last_time": None})
     elif before.suspended and not suspended:
         standing = before.model_copy(update={"since": since})
     else:
         standing = before
     return standing.model_copy(update={"suspended": suspended, "next_time": None})
+
+
+def _is_ahead(standing: ScheduleStatus, now: datetime) -> bool:
+    known = (parse_time(moment) for moment in (standing.since, standing.last_time) if moment)
+    return any(moment - now > _CLOCKS_APART for moment in known)
 
 
 # --- by the clock -----------------------------------------------------------------------------------
