@@ -463,7 +463,7 @@ def test_replace_ends_the_run_before_but_no_run_now() -> None:
     status = standing(NOON - timedelta(minutes=90), lastTime="2026-06-01T11:00:00Z", lastRunNow="1")
     before, asked = Ticket("s", NOON - timedelta(hours=1)), Ticket("s", NOON, "Now", "1")
     world = seen(nightly(concurrencyPolicy="Replace"), status=status, runs=[run(asked), run(before)])
-    assert then(world) == EndRun(run(before).key, "r")
+    assert then(world) == EndRun("s", run(before).key, "r")
     ended = run(before, desiredState="Terminated")
     world = seen(nightly(concurrencyPolicy="Replace"), status=status, runs=[run(asked), ended])
     assert made(world).ticket == Ticket("s", NOON)

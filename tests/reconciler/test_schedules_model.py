@@ -445,6 +445,35 @@ def test_a_run_that_is_refused_is_tried_again_and_stops_no_other_schedule() -> N
     assert sorted(run.schedule for run in world.runs) == ["a", "b"]
 
 
+def test_a_run_that_may_not_be_ended_is_tried_again_and_stops_no_other_schedule() -> None:
+    items = [schedule("r", concurrencyPolicy="Replace"), schedule("other")]
+    world = World(items, at=NOON - timedelta(seconds=30), lasts=10_000.0)
+    world.live(60.0)
+    assert sorted(run.schedule for run in world.runs) == ["other", "r"]
+    patch, refuse = world.cluster.patch, True
+
+    async def deny(key: Key, change: Json, *, uid: str) -> Json:
+        if refuse:
+            raise Refused("the API server answered 422: denied")
+        return await patch(key, change, uid=uid)
+
+    world.cluster.patch = deny  # type: ignore[method-assign]
+    world.clock.advance(15 * 60.0)
+    assert world.step() == 30.0
+    assert sorted(run.schedule for run in world.runs) == ["other", "other", "r"]
+    before = f"video.r.{int(NOON.timestamp()) // 60}"
+    assert [(reason, text) for _, reason, text in world.recorder.events] == [
+        ("EndRefused", f"r: {before}: the API server answered 422: denied")
+    ]
+    refuse = False
+    world.clock.advance(30.0)
+    world.watch()
+    world.step()
+    assert sorted(run.schedule for run in world.runs) == ["other", "other", "r", "r"]
+    [ended] = [run for run in world.runs if run.spec and run.spec.desired_state == "Terminated"]
+    assert ended.key.name == before
+
+
 def test_a_machine_that_slept_looks_at_the_time_within_a_minute() -> None:
     world = World([schedule(cron="0 0 1 1 *")], at=NOON)
     world.longest_wait = 60.0

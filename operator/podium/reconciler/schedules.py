@@ -93,12 +93,8 @@ class ScheduleReconciler:
                 return self._with_workflow(seen, await self._cluster.get(workflow.key))
             case do.CreateRun(ticket, body):
                 return await self._create(seen, ticket, body)
-            case do.EndRun(key, uid):
-                try:
-                    ended = await self._cluster.patch(key, {"spec": {"desiredState": "Terminated"}}, uid=uid)
-                except Gone:
-                    return replace(seen, runs=tuple(run for run in seen.runs if run.key != key))
-                return self._with_run(seen, key, ended)
+            case do.EndRun(schedule, key, uid):
+                return await self._end(seen, schedule, key, uid)
             case do.WriteSchedules(status, notes, skipped):
                 body = await self._cluster.apply_status(
                     workflow.key,
@@ -141,6 +137,17 @@ class ScheduleReconciler:
             late = (self._clock.now() - ticket.at).total_seconds()
             self._recorder.observe("schedule_lateness_seconds", max(0.0, late))
         return self._with_run(seen, key, made)
+
+    async def _end(self, seen: Seen, schedule: str, key: Key, uid: str) -> Seen:
+        try:
+            ended = await self._cluster.patch(key, {"spec": {"desiredState": "Terminated"}}, uid=uid)
+        except Gone:
+            return replace(seen, runs=tuple(run for run in seen.runs if run.key != key))
+        except Refused as error:
+            log.warning("%s: schedule %s cannot end %s: %s", seen.workflow.key, schedule, key.name, error)
+            self._tell(seen.workflow, "Warning", "EndRefused", f"{schedule}: {key.name}: {error}")
+            return replace(seen, refused=seen.refused | {key.name})
+        return self._with_run(seen, key, ended)
 
     def _with_run(self, seen: Seen, key: Key, body: Json) -> Seen:
         self._take_in(key, body)
