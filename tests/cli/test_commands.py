@@ -260,6 +260,11 @@ def test_schedules_are_changed_one_by_one(shell: Shell) -> None:
     assert "still has a back-fill to do" in second.stderr
     backwards = shell.podium("backfill", "video", "hourly", "--start", "2026-03-01", "--end", "2026-02-01")
     assert backwards.stderr == "podium: --start 2026-03-01 is not before --end 2026-02-01\n"
+    ancient = shell.podium("backfill", "video", "hourly", "--start", "0002-01-01", "--end", "2026-02-01")
+    assert ancient.stderr == (
+        "podium: --start 0002-01-01 --end 2026-02-01: it begins before 1970; give a later start\n"
+    )
+    assert "backfill" not in schedules()["hourly"]
 
 
 async def test_a_schedule_that_moved_in_the_list_is_still_the_one_that_is_changed(shell: Shell) -> None:

@@ -1,5 +1,6 @@
 """What commands make of what they are given, without a cluster."""
 
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -185,8 +186,10 @@ def test_a_moment_without_a_zone_is_in_that_of_the_schedule() -> None:
     assert parse_moment("2026-01-31", berlin, "--start") == datetime(2026, 1, 30, 23, tzinfo=UTC)
     assert parse_moment("2026-07-31T02:00", berlin, "--start") == datetime(2026, 7, 31, tzinfo=UTC)
     assert parse_moment("2026-01-31T00:00:00Z", berlin, "--start") == datetime(2026, 1, 31, tzinfo=UTC)
-    with pytest.raises(Told, match="--start yesterday: write a date"):
-        parse_moment("yesterday", berlin, "--start")
+    assert parse_moment("2026-01-31t00:00:00z", berlin, "--start") == datetime(2026, 1, 31, tzinfo=UTC)
+    for nonsense in ("yesterday", "0001-01-01", "2026-01-31T00:00:00+99:00"):
+        with pytest.raises(Told, match=re.escape(f"--start {nonsense}: write a date")):
+            parse_moment(nonsense, berlin, "--start")
 
 
 def test_a_schedule_is_found_by_its_name_and_its_place_is_known() -> None:

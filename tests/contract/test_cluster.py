@@ -1,5 +1,7 @@
 """What `KubernetesCluster` promises, on a real API server."""
 
+import asyncio
+import contextlib
 import secrets
 from collections.abc import AsyncIterator
 
@@ -7,12 +9,14 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from kubernetes.aio import client
+from kubernetes.aio.client.exceptions import ApiException
 
 from podium.adapters import kubernetes
 from podium.adapters.kubernetes import KubernetesCluster, load_configuration
 from podium.api.v1alpha1 import FINALIZER
 from podium.local import ControlPlane
-from podium.ports import Conflict, Gone, Json, Key, PortError
+from podium.ports import Conflict, Gone, Json, Key, PortError, RetryLater
 from support.bed import workflow_run
 
 pytestmark = pytest.mark.slow
@@ -125,6 +129,55 @@ async def test_lists_are_read_in_pages(place: Place, monkeypatch: pytest.MonkeyP
     assert [item["metadata"]["name"] for item in listed] == [key.name for key in keys]
     everywhere = await place.port.list("WorkflowRun")
     assert {item["metadata"]["uid"] for item in listed} <= {item["metadata"]["uid"] for item in everywhere}
+
+
+async def test_only_a_name_that_is_taken_is_a_conflict_when_something_is_made(place: Place) -> None:
+    def body(name: str) -> Json:
+        made = workflow_run(name, "video")
+        return {**made, "metadata": {**made["metadata"], "namespace": place.namespace}}
+
+    await place.port.create(body("a"))
+    with pytest.raises(Conflict):
+        await place.port.create(body("a"))
+
+    made: list[str] = []
+
+    async def make_on() -> None:
+        while True:
+            made.append(f"b{len(made)}")
+            await place.port.create(body(made[-1]))
+
+    # Whoever makes something under a quota writes down there what is used. When many do at once, some
+    # of them are told 409, and nothing of theirs was made.
+    async with contended_quota(place), asyncio.timeout(30):
+        with pytest.raises(RetryLater, match="Operation cannot be fulfilled on resourcequotas"):
+            await make_on()
+    with pytest.raises(Gone):
+        await place.port.get(Key("WorkflowRun", place.namespace, made[-1]))
+
+
+@contextlib.asynccontextmanager
+async def contended_quota(place: Place) -> AsyncIterator[None]:
+    """A quota for WorkflowRuns that is written all the time."""
+    much = {"count/workflowruns.podium.dev": "100000"}
+    quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "q"}, "spec": {"hard": much}}
+    place.plane.run("apply", "-n", place.namespace, "-f", "-", stdin=yaml.safe_dump(quota))
+    core = client.CoreV1Api(place.port.api)
+    # What is allowed and used is the work of a controller, which learns of our kinds only after a while.
+    status = {"status": {"hard": much, "used": dict.fromkeys(much, "0")}}
+    await core.patch_namespaced_resource_quota_status("q", place.namespace, status)
+
+    async def write_on() -> None:
+        while True:
+            change = {"metadata": {"labels": {"x": secrets.token_hex(4)}}}
+            with contextlib.suppress(ApiException):
+                await core.patch_namespaced_resource_quota("q", place.namespace, change)
+
+    async with asyncio.TaskGroup() as tasks:
+        writers = [tasks.create_task(write_on()) for _ in range(8)]
+        yield
+        for writer in writers:
+            writer.cancel()
 
 
 async def test_what_people_approve_survives_our_writes(place: Place) -> None:

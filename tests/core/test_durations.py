@@ -1,10 +1,11 @@
 """Durations and times as people and Kubernetes write them."""
 
+import contextlib
 import re
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from podium.api.v1alpha1.meta import DURATION_PATTERN
@@ -76,6 +77,21 @@ def test_times_are_in_utc_and_come_back(moment: datetime) -> None:
 @given(moments, moments)
 def test_precise_times_keep_their_order_as_text(one: datetime, other: datetime) -> None:
     assert (format_precise_time(one) < format_precise_time(other)) == (one < other)
+
+
+@pytest.mark.parametrize(
+    "text", ["2026-01-31t12:00:00z", "2026-01-31T12:00:00Z", "2026-01-31T13:00:00.0+01:00"]
+)
+def test_times_as_rfc_3339_has_them(text: str) -> None:
+    assert parse_time(text) == datetime(2026, 1, 31, 12, tzinfo=UTC)
+
+
+@given(st.text("0123456789-+:.TtZzß ", max_size=30) | st.text(max_size=10))
+@example("2026-01-31T12:00:00+99:00")
+@example("0000-01-01T00:00:00Z")
+def test_whatever_else_is_written_is_a_time_or_an_error(text: str) -> None:
+    with contextlib.suppress(ValueError):
+        assert isinstance(parse_time(text), datetime)
 
 
 def test_zero_milliseconds_mean_not_yet() -> None:

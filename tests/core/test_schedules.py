@@ -1,5 +1,8 @@
 """Schedules: which times they have, which runs they make, and where they stand."""
 
+import difflib
+import errno
+import zoneinfo
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -12,6 +15,7 @@ from hypothesis import strategies as st
 
 from podium.core.conditions import Word, json_bytes
 from podium.core.definitions import check_workflow, lint_workflow
+from podium.core.durations import format_time
 from podium.core.effects import Report
 from podium.core.objects import WorkflowRun, project_workflow, project_workflow_run
 from podium.core.schedules import InvalidSchedule, Seen, Ticket, decide_schedules, is_settled, parse_cron
@@ -195,6 +199,35 @@ def test_a_zone_that_there_is_not_is_told(zone: str) -> None:
         assert caught.value.remedy == "did you mean Europe/Berlin?"
 
 
+def test_a_wrong_zone_is_looked_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A schedule is read many times a second, and the database has hundreds of files."""
+
+    def parse() -> str:
+        with pytest.raises(InvalidSchedule) as caught:
+            parse_cron("0 2 * * *", "Europe/Berlim")
+        return caught.value.remedy
+
+    def look_again(*_: object) -> Any:
+        raise AssertionError("it was looked for before")
+
+    assert parse() == "did you mean Europe/Berlin?"
+    monkeypatch.setattr(zoneinfo, "available_timezones", look_again)
+    monkeypatch.setattr(zoneinfo, "ZoneInfo", look_again)
+    monkeypatch.setattr(difflib, "get_close_matches", look_again)
+    assert parse() == "did you mean Europe/Berlin?"
+
+
+def test_a_zone_that_could_not_be_read_once_is_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    def too_many(_: str) -> ZoneInfo:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(zoneinfo, "ZoneInfo", too_many)
+        with pytest.raises(InvalidSchedule):
+            parse_cron("0 2 * * *", "Asia/Kathmandu")
+    assert parse_cron("0 2 * * *", "Asia/Kathmandu").zone == ZoneInfo("Asia/Kathmandu")
+
+
 @given(st.lists(st.text("0123456789*/,-#LWMONJAN?@ ", min_size=1, max_size=6), min_size=4, max_size=6))
 @settings(max_examples=300, deadline=None)
 def test_whatever_is_written_is_times_or_an_error(fields: list[str]) -> None:
@@ -363,8 +396,8 @@ def test_years_of_being_away_are_dealt_with_in_parts() -> None:
     status = standing(NOON - timedelta(days=30), cron="* * * * *")
     world = seen(nightly(cron="* * * * *"), status=status)
     effect = written(world)
-    assert effect.skipped == 10_000
-    assert effect.status["schedules"][0]["lastTime"] == "2026-05-09T10:40:00Z"
+    assert effect.skipped == 1_000
+    assert effect.status["schedules"][0]["lastTime"] == "2026-05-03T04:40:00Z"
 
 
 @pytest.mark.parametrize("whose", ["schedule", "Workflow"])
@@ -393,6 +426,21 @@ def test_a_changed_schedule_begins_anew() -> None:
     assert (item["since"], item["lastRunNow"], item["skipped"]) == ("2026-06-01T12:05:00Z", "1", 3)
 
 
+@pytest.mark.parametrize("field", ["since", "lastTime"])
+def test_a_schedule_whose_clock_was_ahead_begins_anew(field: str) -> None:
+    def seen_by(ahead: timedelta) -> Json:
+        status = standing(NOON - timedelta(hours=1), skipped=3)
+        status["schedules"][0][field] = format_time(NOON + ahead)
+        [item] = written(seen(nightly(), status=status)).status["schedules"]
+        return item  # type: ignore[no-any-return]
+
+    anew = seen_by(timedelta(minutes=5, seconds=1))
+    assert (anew["since"], anew["nextTime"]) == ("2026-06-01T12:00:00Z", "2026-06-01T13:00:00Z")
+    assert ("lastTime" in anew, anew["skipped"]) == (False, 3)
+    # Clocks of two machines are never quite the same.
+    assert seen_by(timedelta(minutes=5))[field] == "2026-06-01T12:05:00Z"
+
+
 def test_a_bad_schedule_says_so_and_the_others_go_on() -> None:
     bad = {"name": "bad", "cron": "61 * * * *"}
     world = seen(nightly(), bad, status=standing(NOON - timedelta(minutes=5)))
@@ -415,7 +463,7 @@ def test_replace_ends_the_run_before_but_no_run_now() -> None:
     status = standing(NOON - timedelta(minutes=90), lastTime="2026-06-01T11:00:00Z", lastRunNow="1")
     before, asked = Ticket("s", NOON - timedelta(hours=1)), Ticket("s", NOON, "Now", "1")
     world = seen(nightly(concurrencyPolicy="Replace"), status=status, runs=[run(asked), run(before)])
-    assert then(world) == EndRun(run(before).key, "r")
+    assert then(world) == EndRun("s", run(before).key, "r")
     ended = run(before, desiredState="Terminated")
     world = seen(nightly(concurrencyPolicy="Replace"), status=status, runs=[run(asked), ended])
     assert made(world).ticket == Ticket("s", NOON)
@@ -498,6 +546,14 @@ def test_a_backfill_takes_its_start_and_not_its_end_oldest_first() -> None:
     [
         (fill("2020-01-01T00:00:00Z", "2026-01-01T00:00:00Z"), "it has more than 10000 times"),
         (fill("2026-05-01T00:00:00Z", "2027-01-01T00:00:00Z"), "its end is still to come"),
+        (fill("0001-01-01T00:00:00Z", "2020-01-01T00:00:00Z"), "backfill.start: it begins before 1970"),
+        (fill("1969-12-31T23:59:59Z", "1970-01-02T00:00:00Z"), "backfill.start: it begins before 1970"),
+        (fill("0000-01-01T00:00:00Z", "2020-01-01T00:00:00Z"), "'0000-01-01T00:00:00Z' is no time"),
+        (fill("2019-01-01T00:00:00+24:00", "2020-01-01T00:00:00Z"), "backfill.start: '2019-01-01T00:00:00+"),
+        (fill("2019-01-01T00:00:00Z", "2020-01-01T00:00:00+99:00"), "backfill.end: '2020-01-01T00:00:00+"),
+        (fill("2019-01-01T00:00:00Z", "2020-01-01T00:00:00ZT" + "x" * 999), "backfill.end: '2020-01-01T"),
+        (fill("2019-01-01T00:00:00Z", "2018-01-01T00:00:00Z"), "it ends before it begins"),
+        (fill("2026-05-01T00:00:00Z", "9999-12-31T23:59:59-23:00"), "its end is still to come"),
     ],
 )
 def test_a_backfill_that_cannot_be_is_refused_with_the_reason(span: Json, why: str) -> None:
@@ -505,7 +561,47 @@ def test_a_backfill_that_cannot_be_is_refused_with_the_reason(span: Json, why: s
     state = effect.status["schedules"][0]["backfill"]
     assert state["done"] is True
     assert why in state["message"]
+    assert len(state["message"]) <= 128
     assert [note.reason for note in effect.notes] == ["BackfillRefused"]
+    # Its schedule goes on, and it is told once.
+    world = seen(nightly(backfill=span), status=standing(NOON - timedelta(minutes=5)))
+    assert made(world).ticket == Ticket("s", NOON)
+
+
+def test_a_backfill_that_is_changed_to_one_that_cannot_be_stops_where_it_is() -> None:
+    reached = {"id": "b", "reached": "2026-05-01T00:00:00Z", "started": 1}
+    span = fill("0001-01-01T00:00:00Z", "2026-05-02T00:00:00Z")
+    effect = written(seen(nightly(backfill=span), status=standing(NOON, backfill=reached)))
+    assert effect.status["schedules"][0]["backfill"] == {
+        **reached,
+        "done": True,
+        "message": "refused: backfill.start: it begins before 1970; give a later start",
+    }
+
+
+@given(
+    st.from_regex(r"\A\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(.\d+)?([zZ]|[+-]\d\d:\d\d)\Z"),
+    st.from_regex(r"\A20[01]\d-0[1-9]-[12]\d[Tt]2[0-3]:[0-5]\d:[0-5]\d(\.\d+)?([zZ]|[+-]\d\d:\d\d)\Z"),
+    st.sampled_from(["UTC", "America/New_York", "Pacific/Auckland"]),
+)
+@settings(max_examples=200, deadline=None)
+def test_whatever_span_the_api_server_lets_in_stops_no_schedule(start: str, end: str, zone: str) -> None:
+    rare = nightly(cron="0 0 29 2 *", timeZone=zone, backfill=fill(start, end))
+    status = standing(NOON - timedelta(minutes=5))
+    then(seen(rare, nightly(name="t"), status=status))
+
+
+def test_a_standing_that_someone_has_spoilt_begins_anew() -> None:
+    spoilt = standing(NOON, backfill={"id": "b", "reached": "2026-05-01T00:00:00+24:00", "started": 1})
+    span = fill("2026-05-01T00:00:00Z", "2026-05-01T02:00:00Z")
+    assert made(seen(nightly(backfill=span), status=spoilt)).ticket.cause == "Backfill"
+
+
+def test_a_backfill_may_be_written_in_small_letters() -> None:
+    span = fill("2026-05-01t00:00:00z", "2026-05-01t02:00:00z")
+    assert made(seen(nightly(backfill=span), status=standing(NOON))).ticket.at.isoformat() == (
+        "2026-05-01T00:00:00+00:00"
+    )
 
 
 def test_a_run_may_be_forgotten_once_the_status_has_moved_past_it() -> None:

@@ -9,6 +9,7 @@ import os
 import random
 from collections import Counter, defaultdict
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -18,7 +19,8 @@ from hypothesis import strategies as st
 
 from podium.core.objects import WorkflowRun, is_finished, project_workflow, project_workflow_run
 from podium.core.schedules import is_settled, parse_cron, ticket_of
-from podium.ports import Conflict, Json, Key, PortError, Refused
+from podium.ports import Conflict, Json, Key, PortError, Refused, RetryLater
+from podium.reconciler import schedules
 from podium.reconciler.schedules import ScheduleReconciler
 from podium.reconciler.store import Store
 from support.fakes import FakeClock, FakeCluster, FakeRecorder, Killed, run_now
@@ -34,6 +36,7 @@ SPANS = {
 }
 CRONS = ("30 2 * * *", "0 * * * *", "*/15 * * * *", "10 1,2,3 * * *", "0 */2 * * *")
 DEADLINE = 600.0
+SCHEDULES = Key("Schedules", "studio", "video")
 
 LONG = bool(os.environ.get("PODIUM_LONG"))
 
@@ -131,7 +134,7 @@ class World:
     def step(self) -> float | None:
         """One pass, whatever comes of it; seconds until the next one is wanted."""
         try:
-            again = run_now(self.reconciler.reconcile(Key("Schedules", "studio", "video")))
+            again = run_now(self.reconciler.reconcile(SCHEDULES))
         except Killed:
             self.kills += 1
             self.clock.advance(self.dice.uniform(0.0, self.down))
@@ -354,6 +357,71 @@ def test_a_run_whose_making_was_not_answered_is_looked_for_before_its_time_is_gi
     assert world.standings["s"].get("skipped", 0) == 0
 
 
+def test_a_run_that_is_there_when_it_is_made_and_gone_when_it_is_looked_at_is_tried_again() -> None:
+    world = at_noon()
+    create = world.cluster.create
+
+    async def meet(body: Json) -> Json:
+        raise Conflict("it exists")
+
+    world.cluster.create = meet  # type: ignore[method-assign]
+    # Gone would end the work on this Workflow: the queue takes it for the end of the Workflow itself.
+    with pytest.raises(RetryLater):
+        run_now(world.reconciler.reconcile(SCHEDULES))
+    world.cluster.create = create  # type: ignore[method-assign]
+    world.step()
+    assert len(world.runs) == 1
+
+
+def test_a_run_that_was_not_made_because_others_wrote_their_quota_is_made_the_next_time() -> None:
+    world = at_noon()
+    create = world.cluster.create
+
+    async def contend(body: Json) -> Json:
+        raise RetryLater("Operation cannot be fulfilled on resourcequotas")
+
+    world.cluster.create = contend  # type: ignore[method-assign]
+    assert world.step() == 0.3
+    world.cluster.create = create  # type: ignore[method-assign]
+    world.step()
+    assert len(world.runs) == 1
+    assert world.standings["s"]["lastTime"] == "2026-06-01T12:00:00Z"
+
+
+def test_a_namespace_whose_runs_cannot_be_read_stops_no_other_one() -> None:
+    world = at_noon()
+    spec = world.cluster.objects[world.key]["spec"]
+    world.cluster.put("Workflow", "video", {"spec": spec}, namespace="other")
+    world.watch()
+    other = replace(SCHEDULES, namespace="other")
+    run_now(world.reconciler.reconcile(other))
+    world.watch()
+    get = world.cluster.get
+
+    async def refuse(key: Key) -> Json:
+        if key.kind == "WorkflowRun" and key.namespace == "studio":
+            raise Refused("the API server answered 403")
+        return await get(key)
+
+    world.cluster.lose_answer = itertools.chain([True], itertools.repeat(False))
+    assert world.step() == 0.3
+    world.cluster.get = refuse  # type: ignore[method-assign]
+    with pytest.raises(Refused):
+        run_now(world.reconciler.reconcile(SCHEDULES))
+    world.clock.advance(900.0)
+    run_now(world.reconciler.reconcile(other))
+    assert [run.key.namespace for run in world.runs if run.scheduled_at == NOON + timedelta(minutes=15)] == [
+        "other"
+    ]
+    # Nobody asks any more once its Workflow is gone, nor for one of its name.
+    del world.cluster.objects[world.key]
+    world.store.remove_workflow(world.key)
+    assert run_now(world.reconciler.reconcile(SCHEDULES)) is None
+    world.cluster.put("Workflow", "video", {"spec": {**spec, "suspend": True}})
+    world.watch()
+    assert run_now(world.reconciler.reconcile(SCHEDULES)) is None
+
+
 def test_a_run_that_is_refused_is_tried_again_and_stops_no_other_schedule() -> None:
     world = World([schedule("a"), schedule("b")], at=NOON - timedelta(seconds=30))
     world.step()
@@ -377,11 +445,82 @@ def test_a_run_that_is_refused_is_tried_again_and_stops_no_other_schedule() -> N
     assert sorted(run.schedule for run in world.runs) == ["a", "b"]
 
 
+def test_a_run_that_may_not_be_ended_is_tried_again_and_stops_no_other_schedule() -> None:
+    items = [schedule("r", concurrencyPolicy="Replace"), schedule("other")]
+    world = World(items, at=NOON - timedelta(seconds=30), lasts=10_000.0)
+    world.live(60.0)
+    assert sorted(run.schedule for run in world.runs) == ["other", "r"]
+    patch, refuse = world.cluster.patch, True
+
+    async def deny(key: Key, change: Json, *, uid: str) -> Json:
+        if refuse:
+            raise Refused("the API server answered 422: denied")
+        return await patch(key, change, uid=uid)
+
+    world.cluster.patch = deny  # type: ignore[method-assign]
+    world.clock.advance(15 * 60.0)
+    assert world.step() == 30.0
+    assert sorted(run.schedule for run in world.runs) == ["other", "other", "r"]
+    before = f"video.r.{int(NOON.timestamp()) // 60}"
+    assert [(reason, text) for _, reason, text in world.recorder.events] == [
+        ("EndRefused", f"r: {before}: the API server answered 422: denied")
+    ]
+    refuse = False
+    world.clock.advance(30.0)
+    world.watch()
+    world.step()
+    assert sorted(run.schedule for run in world.runs) == ["other", "other", "r", "r"]
+    [ended] = [run for run in world.runs if run.spec and run.spec.desired_state == "Terminated"]
+    assert ended.key.name == before
+
+
 def test_a_machine_that_slept_looks_at_the_time_within_a_minute() -> None:
     world = World([schedule(cron="0 0 1 1 *")], at=NOON)
     world.longest_wait = 60.0
     world.restart()
     assert world.step() == 60.0
+
+
+def test_a_clock_that_was_a_day_ahead_silences_nothing_and_its_runs_are_not_made_twice() -> None:
+    world = at_noon(startingDeadline="30m")
+    world.step()
+    world.clock.advance(86_400.0)
+    world.step()
+    ahead = {run.scheduled_at for run in world.runs}
+    assert max(at for at in ahead if at) > NOON + timedelta(hours=23)
+    world.clock.advance(-86_400.0)
+    world.live(2 * 3_600.0)
+    hours = [NOON + timedelta(minutes=15 * number) for number in range(9)]
+    assert ahead | {at for at in hours if at <= world.clock.at} == set(started(world, "s"))
+    world.live(24 * 3_600.0)
+    assert set(started(world, "s").values()) == {1}
+
+
+def test_a_long_absence_is_dealt_with_in_parts_that_follow_each_other_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(schedules, "_MOST_EFFECTS", 3)
+    parts: list[int] = []
+    count = FakeRecorder.count
+
+    def remember(recorder: FakeRecorder, what: str, by: int = 1, **labels: str) -> None:
+        if what == "schedule_skips":
+            parts.append(by)
+        count(recorder, what, by, **labels)
+
+    monkeypatch.setattr(FakeRecorder, "count", remember)
+    world = World([schedule(cron="* * * * *", startingDeadline="30s")], at=NOON - timedelta(seconds=30))
+    world.step()
+    parts.clear()
+    world.clock.advance(7 * 86_400.0 + 65.0)
+    passes = [world.step()]
+    while passes[-1] == 0.0:
+        passes.append(world.step())
+    # 24 * 60 * 7 minutes of a week; the newest one is 35 seconds old, and so too late as well.
+    assert (sum(parts), max(parts)) == (10_081, 1_000)
+    assert passes == [0.0, 0.0, 0.0, 25.0]
+    assert world.standings["s"]["lastTime"] == "2026-06-08T12:00:00Z"
+    assert world.standings["s"]["nextTime"] == "2026-06-08T12:01:00Z"
 
 
 def test_what_is_late_and_how_late_is_measured() -> None:

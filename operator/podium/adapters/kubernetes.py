@@ -105,9 +105,9 @@ class KubernetesCluster:
         return [item async for page in self.pages(kind, namespace) for item in page]
 
     async def create(self, body: Json) -> Json:
-        """Create an object of one of our kinds. Raises Conflict if there is one of its name."""
+        """Create an object of one of our kinds. Raises Conflict only if there is one of its name."""
         self.writes += 1
-        async with translate_errors():
+        async with translate_errors(), _creating():
             stored: Json = await self._objects.create_namespaced_custom_object(
                 GROUP,
                 VERSION,
@@ -287,9 +287,26 @@ async def translate_errors() -> AsyncIterator[None]:
         raise RetryLater(f"the API server does not answer: {type(error).__name__}") from error
 
 
+@contextlib.asynccontextmanager
+async def _creating() -> AsyncIterator[None]:
+    """A 409 does not always mean that the name is taken: writers who meet at a quota get one, too."""
+    try:
+        yield
+    except ApiException as error:
+        if error.status == 409 and _status_of(error.body).get("reason") != "AlreadyExists":
+            said = _said(error.body)[:400]
+            raise RetryLater(f"the API server did not create it: {said}", after=retry_after(error)) from error
+        raise
+
+
 def _said(body: object) -> str:
     """What the API server says in its own words, out of the Status object that it answers with."""
+    return str(_status_of(body).get("message", body))
+
+
+def _status_of(body: object) -> Json:
     try:
-        return str(json.loads(str(body))["message"])
-    except (ValueError, KeyError, TypeError):
-        return str(body)
+        status = json.loads(str(body))
+    except (ValueError, RecursionError):
+        return {}
+    return status if isinstance(status, dict) else {}

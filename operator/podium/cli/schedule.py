@@ -7,11 +7,13 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import click
 
+from podium.api.v1alpha1.schedule import Backfill
 from podium.cli.access import Place, Told, cluster_options, json_option, print_json
 from podium.cli.tables import age_of, format_table
 from podium.core.definitions.findings import did_you_mean
-from podium.core.durations import format_time
+from podium.core.durations import format_time, parse_time
 from podium.core.schedules.cron import InvalidSchedule, parse_cron
+from podium.core.schedules.span import read_span
 from podium.ports import Json, Refused
 
 
@@ -116,6 +118,10 @@ async def backfill(place: Place, workflow: str, name: str, start: str, end: str)
         raise Told(
             f"--end {end} is not over yet: the clock starts those runs itself; end with a time that is past"
         )
+    try:
+        read_span(Backfill(id=name, **{edge: moment.isoformat() for edge, moment in span.items()}))
+    except InvalidSchedule as problem:
+        raise Told(f"--start {start} --end {end}: {problem}; {problem.remedy}") from None
     times = {edge: format_time(moment) for edge, moment in span.items()}
     await change(place, workflow, name, {"backfill": {"id": secrets.token_hex(6), **times}}, alone=True)
     click.echo(
@@ -181,10 +187,10 @@ def choose(body: Json, name: str | None, *, alone: bool = True) -> list[tuple[in
 def parse_moment(text: str, zone: ZoneInfo, option: str) -> datetime:
     """A date or RFC 3339 → a moment; one without a time zone is in `zone`. Raises Told."""
     try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
+        moment = parse_time(text)
+        return (moment if moment.tzinfo else moment.replace(tzinfo=zone)).astimezone(UTC)
+    except (ValueError, OverflowError):
         raise Told(f"{option} {text}: write a date (2026-01-31) or a time (2026-01-31T18:00:00Z)") from None
-    return (moment if moment.tzinfo else moment.replace(tzinfo=zone)).astimezone(UTC)
 
 
 def _zone(item: Json) -> ZoneInfo:

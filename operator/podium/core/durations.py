@@ -27,8 +27,8 @@ def format_precise_time(moment: datetime) -> str:
 
 
 def parse_time(text: str) -> datetime:
-    """RFC 3339 → datetime with time zone."""
-    return datetime.fromisoformat(text)
+    """RFC 3339 → datetime with time zone. Raises ValueError for what is no time."""
+    return datetime.fromisoformat(text.upper())
 
 
 def from_milliseconds(milliseconds: int) -> datetime | None:

@@ -39,7 +39,7 @@ class Cluster(Protocol):
         ...
 
     async def create(self, body: Json) -> Json:
-        """Create an object of one of our kinds. Raises Conflict if there is one of its name."""
+        """Create an object of one of our kinds. Raises Conflict only if there is one of its name."""
         ...
 
     async def apply_status(

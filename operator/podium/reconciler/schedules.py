@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Literal
@@ -50,17 +51,21 @@ class ScheduleReconciler:
         self._take_in = take_in
         self._longest_wait = longest_wait
         self._crash = crash
-        self._uncertain: set[Key] = set()
-        """Runs whose making was not answered."""
+        self._uncertain: defaultdict[Key, set[Key]] = defaultdict(set)
+        """Workflow → runs of it whose making was not answered."""
 
     async def reconcile(self, key: Key) -> float | None:
         """One pass; seconds until the next one is wanted, if any. Raises PortError to be tried again."""
-        workflow = self._store.workflows.get(Key("Workflow", key.namespace, key.name))
-        if workflow is None or workflow.spec is None:
+        of = Key("Workflow", key.namespace, key.name)
+        workflow = self._store.workflows.get(of)
+        if workflow is None:
+            self._uncertain.pop(of, None)
+            return None
+        if workflow.spec is None:
             return None
         if not workflow.spec.schedules and not workflow.status.get("schedules"):
             return None
-        await self._clear_up()
+        await self._clear_up(of)
         runs = self._store.runs_of(key.namespace, key.name)
         seen = Seen(workflow, tuple(run for run in runs if run.schedule))
         for _ in range(_MOST_EFFECTS):
@@ -73,12 +78,13 @@ class ScheduleReconciler:
             self._crash(f"after {type(effect).__name__}")
         return 0.0
 
-    async def _clear_up(self) -> None:
+    async def _clear_up(self, workflow: Key) -> None:
         """Look for runs whose making was not answered: unknown is not absent."""
-        for key in list(self._uncertain):
+        for key in list(self._uncertain.get(workflow, ())):
             with contextlib.suppress(Gone):
                 self._take_in(key, await self._cluster.get(key))
-            self._uncertain.discard(key)
+            self._uncertain[workflow].discard(key)
+        self._uncertain.pop(workflow, None)
 
     async def _carry_out(self, seen: Seen, effect: ScheduleEffect) -> Seen:
         workflow = seen.workflow
@@ -87,12 +93,8 @@ class ScheduleReconciler:
                 return self._with_workflow(seen, await self._cluster.get(workflow.key))
             case do.CreateRun(ticket, body):
                 return await self._create(seen, ticket, body)
-            case do.EndRun(key, uid):
-                try:
-                    ended = await self._cluster.patch(key, {"spec": {"desiredState": "Terminated"}}, uid=uid)
-                except Gone:
-                    return replace(seen, runs=tuple(run for run in seen.runs if run.key != key))
-                return self._with_run(seen, key, ended)
+            case do.EndRun(schedule, key, uid):
+                return await self._end(seen, schedule, key, uid)
             case do.WriteSchedules(status, notes, skipped):
                 body = await self._cluster.apply_status(
                     workflow.key,
@@ -114,12 +116,16 @@ class ScheduleReconciler:
         try:
             made = await self._cluster.create(body)
         except Conflict:
-            there = await self._cluster.get(key)
+            try:
+                there = await self._cluster.get(key)
+            except Gone as error:
+                # To the queue that would mean that the Workflow is gone.
+                raise RetryLater(f"{key} was there, and is gone: {error}") from error
             if not ticket.fits(project_workflow_run(there)):
                 return replace(seen, taken=seen.taken | {key.name})
             return self._with_run(seen, key, there)
         except RetryLater:
-            self._uncertain.add(key)
+            self._uncertain[workflow.key].add(key)
             raise
         except Refused as error:
             log.warning("%s: schedule %s: %s", workflow.key, ticket.schedule, error)
@@ -131,6 +137,17 @@ class ScheduleReconciler:
             late = (self._clock.now() - ticket.at).total_seconds()
             self._recorder.observe("schedule_lateness_seconds", max(0.0, late))
         return self._with_run(seen, key, made)
+
+    async def _end(self, seen: Seen, schedule: str, key: Key, uid: str) -> Seen:
+        try:
+            ended = await self._cluster.patch(key, {"spec": {"desiredState": "Terminated"}}, uid=uid)
+        except Gone:
+            return replace(seen, runs=tuple(run for run in seen.runs if run.key != key))
+        except Refused as error:
+            log.warning("%s: schedule %s cannot end %s: %s", seen.workflow.key, schedule, key.name, error)
+            self._tell(seen.workflow, "Warning", "EndRefused", f"{schedule}: {key.name}: {error}")
+            return replace(seen, refused=seen.refused | {key.name})
+        return self._with_run(seen, key, ended)
 
     def _with_run(self, seen: Seen, key: Key, body: Json) -> Seen:
         self._take_in(key, body)

@@ -118,6 +118,7 @@ EventOnly = Literal[
     "DeviceOffline",
     "DeviceOnline",
     "DuplicateEnded",
+    "EndRefused",
     "PurgeIncomplete",
     "Purged",
     "Rejected",

@@ -5,8 +5,9 @@ from datetime import timedelta
 from podium.api.v1alpha1.schedule import Backfill, Schedule
 from podium.api.v1alpha1.workflow import WorkflowSpec
 from podium.core.definitions.findings import Report
-from podium.core.durations import parse_duration, parse_time
+from podium.core.durations import parse_duration
 from podium.core.schedules.cron import InvalidSchedule, parse_cron
+from podium.core.schedules.span import read_span
 
 _SHORTEST_DEADLINE = timedelta(seconds=10)
 
@@ -27,7 +28,7 @@ def check_schedules(spec: WorkflowSpec, report: Report) -> None:
                 "take it out of input, or give another timeField",
             )
         if schedule.backfill is not None:
-            _check_backfill(schedule.backfill, f"{path}.backfill", report)
+            _check_backfill(schedule.backfill, path, report)
 
 
 def _check_deadline(schedule: Schedule, path: str, report: Report) -> None:
@@ -45,15 +46,7 @@ def _check_deadline(schedule: Schedule, path: str, report: Report) -> None:
 
 
 def _check_backfill(backfill: Backfill, path: str, report: Report) -> None:
-    moments = []
-    for name, text in (("start", backfill.start), ("end", backfill.end)):
-        try:
-            moment = parse_time(text)
-        except ValueError:
-            moment = None
-        if moment is None or moment.tzinfo is None:
-            report.error(f"{path}.{name}", f"{text!r} is no time", "write it like 2026-01-31T00:00:00Z")
-            return
-        moments.append(moment)
-    if moments[0] >= moments[1]:
-        report.error(path, "it ends before it begins", "start must be earlier than end")
+    try:
+        read_span(backfill)
+    except InvalidSchedule as problem:
+        report.error(f"{path}.{problem.field}", str(problem), problem.remedy)

@@ -13,6 +13,7 @@ import zoneinfo
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
+from functools import cache, lru_cache
 from itertools import islice, takewhile
 
 from cronsim import CronSim, CronSimError
@@ -29,6 +30,9 @@ _SOME_DAY = datetime(2024, 1, 1, tzinfo=UTC)
 _SECOND = timedelta(seconds=1)
 # Shorter than any time for which a zone keeps an offset, so that no change of it is stepped over.
 _STEP = timedelta(days=1)
+# Names of zones, right and wrong: every schedule is read again and again, and to say what is meant by a
+# wrong one takes 20 ms or more.
+_REMEMBERED = 1024
 
 
 class InvalidSchedule(ValueError):
@@ -163,11 +167,34 @@ def _is_fine(cron: str) -> bool:
 
 
 def _zone(name: str) -> zoneinfo.ZoneInfo:
+    with contextlib.suppress(OSError):
+        if (zone := _find_zone(name)) is not None:
+            return zone
+    raise InvalidSchedule("timeZone", f"there is no time zone {name!r}", _suggest(name))
+
+
+@lru_cache(_REMEMBERED)
+def _find_zone(name: str) -> zoneinfo.ZoneInfo | None:
+    """The zone of this name, if there is one; OSError, which is not remembered, if it cannot be read now."""
     # Not what the machine itself is set to: a schedule means the same wherever the operator runs.
-    if name not in ("localtime", "posixrules"):
-        with contextlib.suppress(zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
-            return zoneinfo.ZoneInfo(name)
-    known = {zone.lower(): zone for zone in zoneinfo.available_timezones()}
+    if name in ("localtime", "posixrules"):
+        return None
+    try:
+        return zoneinfo.ZoneInfo(name)
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError) as error:
+        if name in _known_zones().values():
+            raise OSError(f"{name} cannot be read: {error}") from error
+        return None
+
+
+@lru_cache(_REMEMBERED)
+def _suggest(name: str) -> str:
+    known = _known_zones()
     near = difflib.get_close_matches(name.lower(), known, n=1)
-    remedy = f"did you mean {known[near[0]]}?" if near else "give an IANA time zone such as Europe/Berlin"
-    raise InvalidSchedule("timeZone", f"there is no time zone {name!r}", remedy)
+    return f"did you mean {known[near[0]]}?" if near else "give an IANA time zone such as Europe/Berlin"
+
+
+@cache
+def _known_zones() -> dict[str, str]:
+    """In small letters → as they are written. To find them, the whole database is walked."""
+    return {zone.lower(): zone for zone in zoneinfo.available_timezones()}

@@ -32,7 +32,7 @@ class Seen:
     taken: frozenset[str] = frozenset()
     """Names of runs to be that something else has."""
     refused: frozenset[str] = frozenset()
-    """Names of runs that the API server refused in this pass: others may be taken."""
+    """Names of runs that the API server refused to make or to end in this pass: others may go."""
 
     @cached_property
     def made(self) -> dict[str, WorkflowRun]:
@@ -156,12 +156,18 @@ def _make(seen: Seen, schedule: Schedule, ticket: Ticket) -> ScheduleEffect | No
 
 
 def _replace(seen: Seen, schedule: Schedule, due: Ticket, active: list[WorkflowRun]) -> ScheduleEffect | None:
-    for run in active:
-        ticket = ticket_of(run)
-        by_the_clock = ticket is not None and ticket.cause == "Clock"
-        if by_the_clock and run.spec is not None and run.spec.desired_state != "Terminated":
-            return do.EndRun(run.key, run.uid) if seen.fresh else do.ReadWorkflow()
-    return _make(seen, schedule, due)
+    to_end = [run for run in active if _is_to_end(run)]
+    for run in to_end:
+        if run.key.name not in seen.refused:
+            return do.EndRun(schedule.name, run.key, run.uid) if seen.fresh else do.ReadWorkflow()
+    # One that cannot be ended goes on: another one beside it would be two at once.
+    return None if to_end else _make(seen, schedule, due)
+
+
+def _is_to_end(run: WorkflowRun) -> bool:
+    ticket = ticket_of(run)
+    by_the_clock = ticket is not None and ticket.cause == "Clock"
+    return by_the_clock and run.spec is not None and run.spec.desired_state != "Terminated"
 
 
 def _until_next(lines: list[Line], now: datetime) -> timedelta | None:

@@ -24,6 +24,7 @@ class CreateRun:
 class EndRun:
     """Ask for the end of a WorkflowRun that a schedule made."""
 
+    schedule: str
     key: Key
     uid: str
 

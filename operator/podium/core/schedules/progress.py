@@ -6,19 +6,25 @@ from datetime import UTC, datetime, timedelta
 from itertools import islice
 
 from podium.api.v1alpha1.schedule import Backfill, BackfillStatus, Schedule, ScheduleStatus
+from podium.core.conditions import shorten
 from podium.core.durations import format_time, parse_duration, parse_time
 from podium.core.effects import Note
 from podium.core.objects import WorkflowRun
 from podium.core.schedules.cron import Cron, InvalidSchedule, mark_of, parse_cron
 from podium.core.schedules.runs import Ticket
+from podium.core.schedules.span import read_span
 from podium.core.schedules.status import is_id
 
 MOST_BACKFILL = 10_000
 """Times that one back-fill may have."""
-_MOST_TIMES = 10_000
-"""Times that are dealt with before they are written down."""
+_MOST_TIMES = 1_000
+"""Times that are dealt with before they are written down: nothing else is done while they are counted."""
+_LONGEST_MESSAGE = 128
+"""Letters of why a back-fill was refused."""
 _SECOND = timedelta(seconds=1)
 _INSTANT = timedelta(microseconds=1)
+_CLOCKS_APART = timedelta(minutes=5)
+"""How far the clocks of two replicas may be apart without a word."""
 
 
 @dataclass(frozen=True)
@@ -86,17 +92,26 @@ def build_line(
 def _settle(
     schedule: Schedule, before: ScheduleStatus | None, now: datetime, *, suspended: bool
 ) -> ScheduleStatus:
-    """From when on its times count: not before it was new, another one, or resumed."""
+    """From when on its times count: not before it was new, another one, or resumed.
+
+    A clock that was ahead for a moment leaves times behind that are still to come: until then it would
+    be silent, so that it begins anew. Runs that were made for such times are found by their names.
+    """
     mark, since = mark_of(schedule.cron, schedule.time_zone), format_time(now)
     if before is None or (before.since is None and before.last_time is None):
         standing = ScheduleStatus(name=schedule.name, since=since, mark=mark)
-    elif before.mark != mark:
+    elif before.mark != mark or _is_ahead(before, now):
         standing = before.model_copy(update={"since": since, "mark": mark, "last_time": None})
     elif before.suspended and not suspended:
         standing = before.model_copy(update={"since": since})
     else:
         standing = before
     return standing.model_copy(update={"suspended": suspended, "next_time": None})
+
+
+def _is_ahead(standing: ScheduleStatus, now: datetime) -> bool:
+    known = (parse_time(moment) for moment in (standing.since, standing.last_time) if moment)
+    return any(moment - now > _CLOCKS_APART for moment in known)
 
 
 # --- by the clock -----------------------------------------------------------------------------------
@@ -204,14 +219,18 @@ def _look_at_backfill(line: Line, runs: Runs, now: datetime) -> Line:
     if wanted is None or line.cron is None:
         return line
     name, notes = f"{line.schedule.name}: back-fill {wanted.id}", line.notes
-    if known is None or not is_id(known.id, wanted.id):
-        known, note = _begin(name, line.cron, wanted, now)
-        notes = (*notes, note)
     ticket = None
-    if not known.done:
-        known, ticket = _go_on(line.schedule.name, line.cron, wanted, known, runs)
-        if known.done:
-            notes = (*notes, Note("Normal", "BackfillDone", f"{name}: all its runs were started"))
+    try:
+        if known is None or not is_id(known.id, wanted.id):
+            known, note = _begin(name, line.cron, wanted, now)
+            notes = (*notes, note)
+        if not known.done:
+            known, ticket = _go_on(line.schedule.name, line.cron, wanted, known, runs)
+            if known.done:
+                notes = (*notes, Note("Normal", "BackfillDone", f"{name}: all its runs were started"))
+    except InvalidSchedule as problem:
+        known, note = _refuse(name, wanted, f"{problem.field}: {problem}; {problem.remedy}", known)
+        notes = (*notes, note)
     standing = line.standing.model_copy(update={"backfill": known})
     return replace(line, standing=standing, notes=notes, backfill=ticket)
 
@@ -219,12 +238,19 @@ def _look_at_backfill(line: Line, runs: Runs, now: datetime) -> Line:
 def _begin(name: str, cron: Cron, wanted: Backfill, now: datetime) -> tuple[BackfillStatus, Note]:
     after, until = _span(wanted)
     if until > now:
-        why = "its end is still to come: give one that is over"
-    elif (times := cron.count(after, until, MOST_BACKFILL + 1)) > MOST_BACKFILL:
-        why = f"it has more than {MOST_BACKFILL} times: ask for a shorter span"
-    else:
-        return BackfillStatus(id=wanted.id), Note("Normal", "BackfillStarted", f"{name}: {times} times")
-    refused = BackfillStatus(id=wanted.id, done=True, message=f"refused: {why}")
+        return _refuse(name, wanted, "its end is still to come: give one that is over")
+    if (times := cron.count(after, until, MOST_BACKFILL + 1)) > MOST_BACKFILL:
+        return _refuse(name, wanted, f"it has more than {MOST_BACKFILL} times: ask for a shorter span")
+    return BackfillStatus(id=wanted.id), Note("Normal", "BackfillStarted", f"{name}: {times} times")
+
+
+def _refuse(
+    name: str, wanted: Backfill, why: str, known: BackfillStatus | None = None
+) -> tuple[BackfillStatus, Note]:
+    """Nothing (more) is started. `known`: how far it had come, if its span was changed under the same id."""
+    begun = known if known is not None and is_id(known.id, wanted.id) else BackfillStatus(id=wanted.id)
+    message = shorten(f"refused: {why}", _LONGEST_MESSAGE)
+    refused = begun.model_copy(update={"done": True, "message": message})
     return refused, Note("Warning", "BackfillRefused", f"{name}: {why}")
 
 
@@ -244,5 +270,6 @@ def _go_on(
 
 
 def _span(wanted: Backfill) -> tuple[datetime, datetime]:
-    """(after, until]. The API server has seen to it that both are times."""
-    return parse_time(wanted.start) - _INSTANT, parse_time(wanted.end) - _INSTANT
+    """(after, until]. Raises InvalidSchedule."""
+    start, end = read_span(wanted)
+    return start - _INSTANT, end - _INSTANT

@@ -39,7 +39,8 @@ def read_standings(workflow: Workflow) -> dict[str, ScheduleStatus]:
     for item in workflow.status.get("schedules") or []:
         try:
             standing = ScheduleStatus.model_validate(item)
-            for moment in (standing.since, standing.last_time):
+            reached = standing.backfill.reached if standing.backfill is not None else None
+            for moment in (standing.since, standing.last_time, reached):
                 parse_time(moment or "2026-01-01T00:00:00Z")
         except (ValidationError, ValueError):
             continue
