@@ -285,7 +285,7 @@ async def test_the_sweep_sees_start_poll_and_end(http: HttpConductor, name: str)
 async def test_what_moved_is_found_page_by_page_and_no_further_than_wanted(
     http: HttpConductor, name: str, page: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("podium.adapters.conductor._PAGE", page)
+    monkeypatch.setattr("podium.adapters.conductor_search._PAGE", page)
     begin = await http.find_last_move()
     assert begin is not None
     ids = {await started(http, name) for _ in range(12)}

@@ -10,9 +10,8 @@ import logging
 import re
 import secrets
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
-from typing import Literal, cast
+from collections.abc import Mapping, Sequence
+from typing import cast
 from urllib.parse import quote
 
 from podium.adapters.conductor_answers import LONGEST_WORDS, Answer, raise_for, raise_for_once
@@ -24,13 +23,12 @@ from podium.adapters.conductor_json import (
     with_address,
     without_address,
 )
-from podium.adapters.conductor_queues import ConductorQueues
-from podium.core.servers import BULK_READ, DEFINITION_VERSIONS, SEARCH
+from podium.adapters.conductor_search import ConductorSearch
+from podium.core.servers import BULK_READ, DEFINITION_VERSIONS
 from podium.ports import (
     Conflict,
     Gone,
     Json,
-    Moved,
     NotSent,
     OutcomeUnknown,
     Refused,
@@ -42,8 +40,6 @@ from podium.ports import (
 
 log = logging.getLogger(__name__)
 
-_PAGE = 500
-_SEARCHES = ("/workflow/search", "/tasks/search")
 _NO_RUN = "No such workflow"
 _PASSES = re.compile(
     r"SQLITE_BUSY|database is locked|deadlock|serializ|lock timeout|timed out|connection|duplicate key",
@@ -53,7 +49,7 @@ _RUN_ID = re.compile(r"[\w.:-]{1,128}")
 _STORE_ID = re.compile(r"\bid ([0-9a-f]{16})\b")
 
 
-class HttpConductor(ConductorQueues):
+class HttpConductor(ConductorSearch):
     """`podium.ports.Conductor` over HTTP. Open it with `async with`."""
 
     # --- definitions ---------------------------------------------------------------------------------
@@ -246,44 +242,6 @@ class HttpConductor(ConductorQueues):
         with making_sense(f"run {workflow_id}"):
             return workflow_id, parse_run(answer.body)
 
-    async def list_moved(self, since_ms: int, *, most: int) -> tuple[Moved, ...] | None:
-        """Runs whose state or tasks changed after `since_ms` (the server's clock): two searches.
-
-        None: this server cannot tell. As soon as there are `most`, it looks no further.
-        """
-        if not await self._can(SEARCH):
-            return None
-        runs, tasks = await asyncio.gather(*(self._moved(path, since_ms, most) for path in _SEARCHES))
-        return (*runs, *tasks)
-
-    async def find_last_move(self) -> int | None:
-        """When anything changed last, in milliseconds by the server's clock; 0: nothing ever did.
-
-        None: this server cannot tell.
-        """
-        if not await self._can(SEARCH):
-            return None
-        pages = await asyncio.gather(
-            *(self._page(path, "updateTime>0", "DESC", size=1) for path in _SEARCHES)
-        )
-        with making_sense("what moved last"):
-            return max((_move(item).at_ms for page in pages for item in page), default=0)
-
-    async def _moved(self, path: str, since_ms: int, most: int) -> Iterable[Moved]:
-        found: dict[Moved, None] = {}
-        start = 0
-        while len(found) < most:
-            page = await self._page(path, f"updateTime>{since_ms}", "ASC", start=start)
-            with making_sense("the runs that moved"):
-                moves = [_move(item) for item in page]
-            found |= dict.fromkeys(moves)
-            if len(page) < _PAGE:
-                break
-            # What moves meanwhile loses its place: the next page is found by its time, if there is one.
-            last_ms = max(move.at_ms for move in moves) - 1
-            since_ms, start = (last_ms, 0) if last_ms > since_ms else (since_ms, start + _PAGE)
-        return found
-
     async def pause(self, workflow_id: str) -> None:
         """Pause a run. Conflict if it is not running."""
         raise_for(await self._send("PUT", f"/workflow/{workflow_id}/pause"))
@@ -355,13 +313,6 @@ class HttpConductor(ConductorQueues):
         """Have the run's next step decided now."""
         raise_for(await self._send("PUT", f"/workflow/decide/{workflow_id}"))
 
-    async def find_related(self, correlation_id: str) -> tuple[str, ...]:
-        """Ids of all runs with this correlation id, sub-workflows and failure workflows included."""
-        rows = await self._search(
-            "/workflow/search", f"correlationId={correlation_id}"
-        )  # 3.21 finds nothing in quotes
-        return tuple(str(item["workflowId"]) for item in rows)
-
     async def remove(self, workflow_id: str) -> None:
         """Remove a run with all its data, whatever its state; one that is gone already is fine.
 
@@ -374,34 +325,3 @@ class HttpConductor(ConductorQueues):
                     "DELETE", f"/workflow/{workflow_id}/remove", params={"archiveWorkflow": "false"}
                 )
             )
-
-    async def _search(self, path: str, query: str) -> list[Json]:
-        rows: list[Json] = []
-        while True:
-            page = await self._page(path, query, "ASC", start=len(rows))
-            rows += page
-            if len(page) < _PAGE:
-                return rows
-
-    async def _page(
-        self, path: str, query: str, order: Literal["ASC", "DESC"], *, start: int = 0, size: int = _PAGE
-    ) -> list[Json]:
-        params = {"query": query, "size": str(size), "start": str(start), "sort": f"updateTime:{order}"}
-        found = await self._read_new("GET", path, params=params)
-        with making_sense("a search"):
-            return list(found["results"])
-
-
-def _move(row: Json) -> Moved:
-    return Moved(
-        workflow_id=str(row["workflowId"]),
-        correlation_id=str(row.get("correlationId") or ""),
-        at_ms=_milliseconds(row.get("updateTime") or ""),
-    )
-
-
-def _milliseconds(text: str) -> int:
-    try:
-        return int(datetime.fromisoformat(text).timestamp() * 1000)
-    except ValueError:
-        return 0
