@@ -202,6 +202,41 @@ def test_what_something_goes_on_with_stays(story: str, run: WorkflowRun) -> None
     assert gone([run], workflow(**EVERYTHING_GOES)) == []
 
 
+STARTED = {"conductor": {"workflowId": "w1"}}
+
+
+@pytest.mark.parametrize(
+    ("story", "phase", "age", "status", "goes"),
+    [
+        ("not looked at yet", "Failed", 60, {"failureRun": {"workflowId": "f1"}}, False),
+        ("at work", "Failed", 60, {"failureRun": {"workflowId": "f1", "phase": "Running"}}, False),
+        ("done", "Failed", 60, {"failureRun": {"workflowId": "f1", "phase": "Succeeded"}}, True),
+        ("failed itself", "TimedOut", 60, {"failureRun": {"workflowId": "f1", "phase": "Failed"}}, True),
+        ("could not be started", "Failed", 1, {"failureRun": {"message": "no such workflow"}}, True),
+        ("perhaps not told of yet", "Failed", 1, {}, False),
+        ("perhaps not told of yet", "TimedOut", 29, {}, False),
+        ("there is none", "Failed", 31, {}, True),
+        ("none after a termination", "Terminated", 1, {}, True),
+    ],
+)
+def test_a_purge_waits_for_the_failure_workflow(
+    story: str, phase: str, age: float, status: Json, goes: bool
+) -> None:
+    run = finished("r", age, phase=phase, status=STARTED | status)
+    for of in (workflow(failed=0, purge=True), workflow(ttlAfterFinished="0s", purge=True)):
+        verdict = decide_retention([run], of, NOW, POLICY)
+        assert [item.key.name for item in verdict.deletions] == (["r"] if goes else [])
+        assert verdict.again == (None if goes else timedelta(minutes=1)), "it is looked at again"
+    own = finished("r", age, phase=phase, status=STARTED | status, deletionPolicy="Purge")
+    assert gone([own], workflow(failed=0)) == ([("r", "history")] if goes else [])
+    # What stays in Conductor ends nothing there.
+    assert gone([run], workflow(failed=0)) == [("r", "history")]
+
+
+def test_a_run_that_never_began_has_no_failure_workflow_to_wait_for() -> None:
+    assert gone([finished("r", 1, phase="Failed")], workflow(failed=0, purge=True)) == [("r", "history")]
+
+
 def test_an_action_that_was_handled_keeps_nothing() -> None:
     run = finished("r", action={"id": "2", "type": "Retry"}, status={"lastAction": {"id": "2"}})
     assert gone([run], workflow(**EVERYTHING_GOES)) == [("r", "ttl")]

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
+from podium.api.v1alpha1.workflow_run import FINISHED
 from podium.core.durations import parse_duration, parse_time
 from podium.core.objects import Workflow, WorkflowRun, conditions_of, is_finished
 from podium.core.schedules.status import is_settled
@@ -30,6 +31,8 @@ TRACKING_KEYS = frozenset(
 """Labels and annotations of those who would create a deleted run again, and have it run again."""
 _AGAIN = timedelta(seconds=1)
 _HELD_BACK = timedelta(minutes=1)
+# Conductor tells of a failure first, and then starts the failure workflow: a sweep brings its id.
+_FAILURE_RUN_KNOWN = timedelta(seconds=30)
 
 
 @dataclass(frozen=True)
@@ -87,16 +90,17 @@ def decide_retention(
             due.append((finished, run, "ttl"))
     due += [(finished, run, "history") for finished, run in _surplus(kept, workflow)]
     due.sort(key=lambda item: (item[0], item[1].key))
-    free = [item for item in due if _is_free(item[1], workflow, now, policy)]
+    purge = workflow is not None and workflow.spec is not None and workflow.spec.run_history.purge
+    free = []
+    for finished, run, why in due:
+        purged = _is_purged(run, purge)
+        if _is_free(run, workflow, now, policy) and not (purged and _has_failure_run(run, finished, now)):
+            free.append(Deletion(run.key, run.uid, why, purged))
     if len(free) < len(due):
         waits.append(_HELD_BACK)
     if len(free) > policy.most:
         waits.append(_AGAIN)
-    purge = workflow is not None and workflow.spec is not None and workflow.spec.run_history.purge
-    return Verdict(
-        tuple(Deletion(run.key, run.uid, why, _is_purged(run, purge)) for _, run, why in free[: policy.most]),
-        min(waits, default=None),
-    )
+    return Verdict(tuple(free[: policy.most]), min(waits, default=None))
 
 
 def _finished_at(run: WorkflowRun) -> datetime | None:
@@ -154,6 +158,16 @@ def _is_free(run: WorkflowRun, workflow: Workflow | None, now: datetime, policy:
             return False
     # A schedule that has not written down that it made a run makes it again if it is gone.
     return not run.schedule or workflow is None or is_settled(run, workflow)
+
+
+def _has_failure_run(run: WorkflowRun, finished: datetime, now: datetime) -> bool:
+    """Whether its failure workflow is at work, or may be: a purge would end that too."""
+    failure_run = run.status.get("failureRun")
+    if failure_run is not None:
+        return bool(failure_run.get("workflowId")) and failure_run.get("phase") not in FINISHED
+    begun = (run.status.get("conductor") or {}).get("workflowId")
+    failed = run.status.get("phase") in ("Failed", "TimedOut")
+    return bool(begun) and failed and now - finished < _FAILURE_RUN_KNOWN
 
 
 def _is_purged(run: WorkflowRun, by_workflow: bool) -> bool:
