@@ -233,6 +233,27 @@ def test_a_purge_waits_for_the_failure_workflow(
     assert gone([run], workflow(failed=0)) == [("r", "history")]
 
 
+@pytest.mark.parametrize(
+    ("story", "spec", "status", "purge", "goes"),
+    [
+        ("its Workflow purges", {}, STARTED, True, False),
+        ("it is purged", {"deletionPolicy": "Purge"}, STARTED, False, False),
+        ("its start was not confirmed", {}, {"conductor": {"name": "studio.video"}}, True, False),
+        ("Conductor never heard of it", {}, {}, True, True),
+        ("it stays in Conductor", {}, STARTED, False, True),
+        ("it stays there whatever its Workflow says", {"deletionPolicy": "Orphan"}, STARTED, True, True),
+    ],
+)
+def test_a_purge_waits_for_a_conductor_that_is_away(
+    story: str, spec: Json, status: Json, purge: bool, goes: bool
+) -> None:
+    runs = [finished("r", status=status, **spec), finished("near", 50, status=STARTED, **spec)]
+    of = workflow(succeeded=0, purge=purge)
+    verdict = decide_retention(runs, of, NOW, POLICY, is_away=lambda run: run.key.name == "r")
+    assert [item.key.name for item in verdict.deletions] == (["r", "near"] if goes else ["near"])
+    assert verdict.again == (None if goes else timedelta(minutes=1)), "it is looked at again"
+
+
 def test_a_run_that_never_began_has_no_failure_workflow_to_wait_for() -> None:
     assert gone([finished("r", 1, phase="Failed")], workflow(failed=0, purge=True)) == [("r", "history")]
 

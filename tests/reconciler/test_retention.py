@@ -7,10 +7,11 @@ import pytest
 
 from podium.core.objects import project_workflow, project_workflow_run
 from podium.core.retention import Policy
-from podium.ports import Json, Key, RetryLater
+from podium.ports import Json, Key, Outage, RetryLater
+from podium.reconciler.connections import Connections, Link
 from podium.reconciler.retention import RetentionReconciler, retention_key
 from podium.reconciler.store import Store
-from support.fakes import FakeClock, FakeCluster, FakeRecorder, run_now
+from support.fakes import FakeClock, FakeCluster, FakeConductor, FakeRecorder, FakeTracker, run_now
 
 KEY = retention_key("studio", "video")
 PAST = "finished runs deleted: "
@@ -26,7 +27,17 @@ class Desk:
         self.store = Store()
         self.deleted: list[str] = []
         self.away = False
-        self.reconciler = RetentionReconciler(self, self.clock, self.recorder, self.store, Policy())  # type: ignore[arg-type]
+        self.conductor = FakeConductor(self.clock)
+        link = Link(self.conductor, FakeTracker(self.conductor))  # type: ignore[arg-type]
+        self.connections = Connections(link, self.store)
+        self.reconciler = RetentionReconciler(
+            self,  # type: ignore[arg-type]
+            self.connections,
+            self.clock,
+            self.recorder,
+            self.store,
+            Policy(),
+        )
 
     async def delete(self, key: Key, *, uid: str) -> None:
         if self.away:
@@ -42,9 +53,11 @@ class Desk:
         )
         self.watch()
 
-    def finish(self, *names: str, **spec: Any) -> None:
+    def finish(self, *names: str, conductor: Json | None = None, **spec: Any) -> None:
         ended = (self.clock.now()).isoformat()
         status: Json = {"phase": "Succeeded", "finishedAt": ended, "observedGeneration": 1}
+        if conductor is not None:
+            status["conductor"] = conductor
         for name in names:
             self.cluster.put(
                 "WorkflowRun", name, {"spec": {"workflow": "video", **spec}, "status": status.copy()}
@@ -178,6 +191,31 @@ def test_it_says_what_goes_from_conductor_too(desk: Desk) -> None:
     assert desk.news == [
         f"{PAST}2 (2 over the history limits); 1 of them removed from Conductor too, the others stay there"
     ]
+
+
+def test_what_is_purged_waits_until_its_conductor_is_back(desk: Desk) -> None:
+    desk.workflow(succeeded=0, purge=True)
+    desk.finish("here", conductor={"workflowId": "w1"})
+    desk.finish("there", conductor={"workflowId": "w2", "connection": "second"})
+    desk.conductor.outage = Outage(desk.clock.now(), "no connection")
+    assert desk.look() == 60
+    assert desk.deleted == [], "neither the one whose Conductor is away, nor the one that has none"
+    other = FakeConductor(desk.clock)
+    second = Key("ConductorConnection", "studio", "second")
+    desk.connections.put(second, Link(other, FakeTracker(other)))  # type: ignore[arg-type]
+    desk.look()
+    assert desk.deleted == ["there"]
+    desk.conductor.outage = None
+    desk.look()
+    assert desk.deleted == ["there", "here"]
+
+
+def test_what_stays_in_conductor_does_not_wait_for_it(desk: Desk) -> None:
+    desk.workflow(succeeded=0)
+    desk.finish("r", conductor={"workflowId": "w1"})
+    desk.conductor.outage = Outage(desk.clock.now(), "no connection")
+    desk.look()
+    assert desk.deleted == ["r"]
 
 
 def test_ten_thousand_finished_runs_cost_nothing_at_rest(desk: Desk) -> None:

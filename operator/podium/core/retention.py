@@ -4,7 +4,7 @@ What goes here goes from Kubernetes; whether it stays in Conductor is decided wh
 """
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
@@ -71,9 +71,16 @@ class Verdict:
 
 
 def decide_retention(
-    runs: Iterable[WorkflowRun], workflow: Workflow | None, now: datetime, policy: Policy
+    runs: Iterable[WorkflowRun],
+    workflow: Workflow | None,
+    now: datetime,
+    policy: Policy,
+    is_away: Callable[[WorkflowRun], bool] = lambda _: False,
 ) -> Verdict:
-    """`runs`: all of one Workflow; `workflow`: None if it is gone. Then only a run's own TTL counts."""
+    """`runs`: all of one Workflow; `workflow`: None if it is gone. Then only a run's own TTL counts.
+
+    `is_away(run)`: whether its Conductor cannot be asked to remove it now.
+    """
     due: list[tuple[datetime, WorkflowRun, Why]] = []
     waits: list[timedelta] = []
     kept: list[tuple[datetime, WorkflowRun]] = []
@@ -94,8 +101,11 @@ def decide_retention(
     free = []
     for finished, run, why in due:
         purged = _is_purged(run, purge)
-        if _is_free(run, workflow, now, policy) and not (purged and _has_failure_run(run, finished, now)):
-            free.append(Deletion(run.key, run.uid, why, purged))
+        if not _is_free(run, workflow, now, policy):
+            continue
+        if purged and run.status.get("conductor") and (_has_failure_run(run, finished, now) or is_away(run)):
+            continue
+        free.append(Deletion(run.key, run.uid, why, purged))
     if len(free) < len(due):
         waits.append(_HELD_BACK)
     if len(free) > policy.most:
@@ -165,7 +175,7 @@ def _has_failure_run(run: WorkflowRun, finished: datetime, now: datetime) -> boo
     failure_run = run.status.get("failureRun")
     if failure_run is not None:
         return bool(failure_run.get("workflowId")) and failure_run.get("phase") not in FINISHED
-    begun = (run.status.get("conductor") or {}).get("workflowId")
+    begun = run.status["conductor"].get("workflowId")
     failed = run.status.get("phase") in ("Failed", "TimedOut")
     return bool(begun) and failed and now - finished < _FAILURE_RUN_KNOWN
 

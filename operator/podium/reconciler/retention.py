@@ -5,8 +5,11 @@ from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from podium.core.effects import Unknown
+from podium.core.objects import WorkflowRun
 from podium.core.retention import Deletion, Policy, decide_retention
 from podium.ports import Clock, Cluster, Key, Recorder
+from podium.reconciler.connections import Connections
 from podium.reconciler.store import Store
 
 log = logging.getLogger(__name__)
@@ -37,9 +40,16 @@ class RetentionReconciler:
     """Deletes finished runs. Its keys are named after Workflows, which need not be there any more."""
 
     def __init__(
-        self, cluster: Cluster, clock: Clock, recorder: Recorder, store: Store, policy: Policy
+        self,
+        cluster: Cluster,
+        connections: Connections,
+        clock: Clock,
+        recorder: Recorder,
+        store: Store,
+        policy: Policy,
     ) -> None:
         self._cluster = cluster
+        self._connections = connections
         self._clock = clock
         self._recorder = recorder
         self._store = store
@@ -59,7 +69,7 @@ class RetentionReconciler:
         memory = self._memory.setdefault(key, _Memory())
         memory.going &= {run.uid for run in runs if run.deleting_since is None}
         left = [run for run in runs if run.uid not in memory.going]
-        verdict = decide_retention(left, workflow, now, self._policy)
+        verdict = decide_retention(left, workflow, now, self._policy, self._is_away)
         waits = [verdict.again.total_seconds()] if verdict.again is not None else []
         for deletion in verdict.deletions:
             if (wait := self._wait(now)) > 0:
@@ -71,6 +81,10 @@ class RetentionReconciler:
         if not runs and not memory.news:
             del self._memory[key]
         return min(waits, default=None)
+
+    def _is_away(self, run: WorkflowRun) -> bool:
+        link = self._connections.of_run(run)
+        return isinstance(link, Unknown) or link.conductor.outage is not None
 
     async def _delete(self, deletion: Deletion, memory: _Memory, now: datetime) -> None:
         await self._cluster.delete(deletion.key, uid=deletion.uid)
