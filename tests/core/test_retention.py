@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from podium.api.v1alpha1.schedule import ScheduleStatus
 from podium.core.objects import Workflow, WorkflowRun, project_workflow, project_workflow_run
 from podium.core.retention import TRACKING_KEYS, Policy, decide_retention
 from podium.ports import Json
@@ -294,6 +295,31 @@ def test_a_pass_deletes_the_oldest_few_and_says_when_to_go_on() -> None:
     )
     assert [item.key.name for item in verdict.deletions] == [f"r{n:03}" for n in range(20)]
     assert verdict.again == timedelta(seconds=1)
+
+
+def test_a_pass_looks_no_further_than_it_deletes() -> None:
+    asked = []
+    verdict = decide_retention(
+        [finished(f"r{n:03}", 1000 - n, status=STARTED) for n in range(100)],
+        workflow(ttlAfterFinished="1s", purge=True),
+        NOW,
+        POLICY,
+        is_away=lambda run: bool(asked.append(run.key.name)),  # type: ignore[func-returns-value]
+    )
+    assert len(verdict.deletions) == 20
+    assert asked == [f"r{n:03}" for n in range(21)]
+
+
+def test_where_schedules_stand_is_read_once_for_all_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [f"s{number}" for number in range(32)]
+    of = workflow(
+        {"schedules": [{"name": name, "mark": "m", "since": ago(9)} for name in names]}, succeeded=0
+    )
+    runs = [scheduled(f"r{n:03}", n / 100, schedule=names[n % 32]) for n in range(200)]
+    parse, parsed = ScheduleStatus.model_validate, []
+    monkeypatch.setattr(ScheduleStatus, "model_validate", lambda item: parsed.append(item) or parse(item))
+    assert decide_retention(runs, of, NOW, POLICY).deletions == ()
+    assert len(parsed) == 32
 
 
 @pytest.mark.parametrize(

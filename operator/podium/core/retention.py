@@ -4,18 +4,20 @@ What goes here goes from Kubernetes; whether it stays in Conductor is decided wh
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
+from podium.api.v1alpha1.schedule import ScheduleStatus
 from podium.api.v1alpha1.workflow_run import FINISHED
 from podium.core.durations import parse_duration, parse_time
 from podium.core.objects import Workflow, WorkflowRun, conditions_of, is_finished
-from podium.core.schedules.status import is_settled
+from podium.core.schedules.status import is_settled, read_standings
 from podium.ports import Key
 
 Why = Literal["ttl", "history"]
+_Due = tuple[datetime, WorkflowRun, Why]
 
 SCHEDULED_KEPT = 10
 """Finished runs that stay of each schedule and of each outcome, where runHistory says nothing."""
@@ -81,7 +83,7 @@ def decide_retention(
 
     `is_away(run)`: whether its Conductor cannot be asked to remove it now.
     """
-    due: list[tuple[datetime, WorkflowRun, Why]] = []
+    due: list[_Due] = []
     waits: list[timedelta] = []
     kept: list[tuple[datetime, WorkflowRun]] = []
     for run in runs:
@@ -97,20 +99,40 @@ def decide_retention(
             due.append((finished, run, "ttl"))
     due += [(finished, run, "history") for finished, run in _surplus(kept, workflow)]
     due.sort(key=lambda item: (item[0], item[1].key))
+    deletions, held_back = _pick(due, workflow, now, policy, is_away)
+    if held_back:
+        waits.append(_HELD_BACK)
+    if len(deletions) > policy.most:
+        waits.append(_AGAIN)
+    return Verdict(tuple(deletions[: policy.most]), min(waits, default=None))
+
+
+def _pick(
+    due: Iterable[_Due],
+    workflow: Workflow | None,
+    now: datetime,
+    policy: Policy,
+    is_away: Callable[[WorkflowRun], bool],
+) -> tuple[list[Deletion], bool]:
+    """Of those that are due the first that may go, at most one more than a pass deletes.
+
+    And whether others before them may not go yet.
+    """
     purge = workflow is not None and workflow.spec is not None and workflow.spec.run_history.purge
-    free = []
+    standings = read_standings(workflow) if workflow is not None else {}
+    deletions: list[Deletion] = []
+    held_back = False
     for finished, run, why in due:
         purged = _is_purged(run, purge)
-        if not _is_free(run, workflow, now, policy):
+        if not _is_free(run, workflow, standings, now, policy) or (
+            purged and run.status.get("conductor") and (_has_failure_run(run, finished, now) or is_away(run))
+        ):
+            held_back = True
             continue
-        if purged and run.status.get("conductor") and (_has_failure_run(run, finished, now) or is_away(run)):
-            continue
-        free.append(Deletion(run.key, run.uid, why, purged))
-    if len(free) < len(due):
-        waits.append(_HELD_BACK)
-    if len(free) > policy.most:
-        waits.append(_AGAIN)
-    return Verdict(tuple(free[: policy.most]), min(waits, default=None))
+        deletions.append(Deletion(run.key, run.uid, why, purged))
+        if len(deletions) > policy.most:
+            break
+    return deletions, held_back
 
 
 def _finished_at(run: WorkflowRun) -> datetime | None:
@@ -152,7 +174,13 @@ def _surplus(
     return surplus
 
 
-def _is_free(run: WorkflowRun, workflow: Workflow | None, now: datetime, policy: Policy) -> bool:
+def _is_free(
+    run: WorkflowRun,
+    workflow: Workflow | None,
+    standings: Mapping[str, ScheduleStatus],
+    now: datetime,
+    policy: Policy,
+) -> bool:
     """Whether nothing is going on with it that its object is still needed for."""
     assert run.spec is not None
     status = run.status
@@ -167,7 +195,7 @@ def _is_free(run: WorkflowRun, workflow: Workflow | None, now: datetime, policy:
         if requested and now - parse_time(requested) < policy.late_twin:
             return False
     # A schedule that has not written down that it made a run makes it again if it is gone.
-    return not run.schedule or workflow is None or is_settled(run, workflow)
+    return not run.schedule or workflow is None or is_settled(run, workflow, standings)
 
 
 def _has_failure_run(run: WorkflowRun, finished: datetime, now: datetime) -> bool:
