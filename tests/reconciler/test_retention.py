@@ -41,14 +41,14 @@ class Desk:
             Policy(),
         )
 
-    async def delete(self, key: Key, *, uid: str) -> None:
+    async def delete(self, key: Key, *, uid: str, resource_version: str) -> None:
         if self.away:
             raise RetryLater("the API server is away")
         self.asked.append(key.name)
         if key.name in self.protected:
             raise Refused("the API server answered 403 Forbidden: keep it")
+        await self.cluster.delete(key, uid=uid, resource_version=resource_version)
         self.deleted.append(key.name)
-        await self.cluster.delete(key, uid=uid)
 
     def workflow(self, **history: Any) -> None:
         self.cluster.put(
@@ -118,6 +118,29 @@ def test_a_run_is_not_deleted_again_before_the_watch_tells_that_it_is_gone(desk:
     desk.look(watch=False)
     assert sorted(desk.deleted) == ["a", "b"]
     assert desk.recorder.counts == {"runs_deleted history": 2}
+
+
+def test_a_run_that_someone_has_just_asked_to_retry_is_left_although_the_watch_is_late(desk: Desk) -> None:
+    desk.workflow(succeeded=0)
+    desk.finish("a", "b")
+    action = {"id": "1", "type": "Retry"}
+    desk.cluster.put("WorkflowRun", "a", {"spec": {"workflow": "video", "action": action}})
+    assert desk.look(watch=False) == 60
+    assert desk.deleted == ["b"]
+    assert desk.recorder.counts == {"runs_deleted history": 1}
+    desk.watch()
+    desk.look()
+    assert desk.deleted == ["b"]
+
+
+def test_a_run_that_only_changed_goes_when_the_watch_has_told(desk: Desk) -> None:
+    desk.workflow(succeeded=0)
+    desk.finish("a")
+    desk.cluster.touch(Key("WorkflowRun", "studio", "a"))
+    desk.look()
+    assert desk.deleted == []
+    desk.look()
+    assert desk.deleted == ["a"]
 
 
 def test_many_go_in_small_parts_and_people_hear_of_it_once(desk: Desk) -> None:

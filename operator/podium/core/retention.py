@@ -55,10 +55,11 @@ class Policy:
 
 @dataclass(frozen=True)
 class Deletion:
-    """A run that goes: this very one, by its uid."""
+    """A run that goes: this very one, by its uid, as it was when that was decided."""
 
     key: Key
     uid: str
+    resource_version: str
     why: Why
     purged: bool
     """It goes from Conductor too."""
@@ -129,7 +130,7 @@ def _pick(
         ):
             held_back = True
             continue
-        deletions.append(Deletion(run.key, run.uid, why, purged))
+        deletions.append(Deletion(run.key, run.uid, run.resource_version, why, purged))
         if len(deletions) > policy.most:
             break
     return deletions, held_back

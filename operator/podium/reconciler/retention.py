@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from podium.core.effects import Unknown
 from podium.core.objects import Workflow, WorkflowRun
 from podium.core.retention import Deletion, Policy, decide_retention
-from podium.ports import Clock, Cluster, Key, Recorder, Refused
+from podium.ports import Clock, Cluster, Conflict, Key, Recorder, Refused
 from podium.reconciler.connections import Connections
 from podium.reconciler.store import Store
 
@@ -21,8 +21,8 @@ GATHER = 2.0
 _NEWS_EVERY = timedelta(minutes=5)
 # Deletions of all Workflows together, per second: after a start thousands may be due.
 _RATE = 20.0
-# What may not be deleted is tried again, a few in a pass: there may be thousands.
-_REFUSED_REST = timedelta(minutes=1)
+# What could not be deleted is tried again, a few in a pass: there may be thousands.
+_REST = timedelta(minutes=1)
 _TRIED_AGAIN = 5
 _NEXT_PASS = 1.0
 _SOON = 2.0
@@ -101,10 +101,12 @@ class RetentionReconciler:
         """
         room = most = self._policy.most
         refused: list[tuple[Deletion, Refused]] = []
+        changed: set[str] = set()
         more = True
         waits: list[float] = []
         while more:
-            left = [run for run in runs if run.uid not in memory.going and run.uid not in memory.refused]
+            passed_by = memory.going | memory.refused.keys() | changed
+            left = [run for run in runs if run.uid not in passed_by]
             verdict = decide_retention(left, workflow, now, self._policy, self._is_away)
             waits = [verdict.again.total_seconds()] if verdict.again is not None else []
             if len(verdict.deletions) > room:
@@ -118,11 +120,17 @@ class RetentionReconciler:
                 try:
                     await self._delete(deletion, memory, now)
                     room -= 1
+                except Conflict:
+                    # Someone may just have asked something of it: its news has it looked at again.
+                    changed.add(deletion.uid)
                 except Refused as error:
                     self._credit += 1
-                    memory.refused[deletion.uid] = now + _REFUSED_REST
+                    memory.refused[deletion.uid] = now + _REST
                     refused.append((deletion, error))
                     more = len(refused) < most
+        if changed:
+            # What the operator itself wrote is no news.
+            waits.append(_REST.total_seconds())
         self._warn(workflow, memory, refused, now)
         return waits
 
@@ -131,7 +139,7 @@ class RetentionReconciler:
         return isinstance(link, Unknown) or link.conductor.outage is not None
 
     async def _delete(self, deletion: Deletion, memory: _Memory, now: datetime) -> None:
-        await self._cluster.delete(deletion.key, uid=deletion.uid)
+        await self._cluster.delete(deletion.key, uid=deletion.uid, resource_version=deletion.resource_version)
         log.debug("%s: deleted (%s)", deletion.key, deletion.why)
         # The watch tells of it in a moment; until then it must be neither deleted nor counted again.
         memory.going.add(deletion.uid)
