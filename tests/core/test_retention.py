@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from podium.api.v1alpha1.schedule import ScheduleStatus
 from podium.core.objects import Workflow, WorkflowRun, project_workflow, project_workflow_run
 from podium.core.retention import TRACKING_KEYS, Policy, decide_retention
+from podium.core.schedules import Ticket
 from podium.ports import Json
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -42,9 +43,13 @@ def finished(
     )
 
 
-def scheduled(name: str, age: float = 60, *, schedule: str = "nightly", **more: Any) -> WorkflowRun:
+def scheduled(
+    age: float = 60, *, schedule: str = "nightly", name: str | None = None, **more: Any
+) -> WorkflowRun:
+    """What a schedule made for a time five seconds before; with a `name` of its own it is a copy of that."""
+    at = NOW - timedelta(seconds=age + 5)
     return finished(
-        name,
+        name or Ticket(schedule, at).name("video"),
         age,
         metadata={
             "labels": {"podium.dev/schedule": schedule},
@@ -95,7 +100,7 @@ def test_the_runs_own_time_wins_over_the_workflows() -> None:
 
 def test_a_runs_own_time_counts_after_its_workflow_is_gone_and_nothing_else_does() -> None:
     runs = [finished("own", 20, ttlAfterFinished="10s"), finished("other", 9999)]
-    runs += [scheduled(f"s{number}", 100 + number) for number in range(20)]
+    runs += [scheduled(60 * number) for number in range(20)]
     assert gone(runs, None) == [("own", "ttl")]
 
 
@@ -132,14 +137,22 @@ def test_without_limits_only_what_schedules_made_is_limited_to_ten_of_each() -> 
     place = {"mark": "m", "since": ago(9999), "lastTime": ago(0)}
     status = {"schedules": [{"name": name, **place} for name in ("nightly", "hourly")]}
     runs = [finished(f"by-people{n}", 50 + n) for n in range(30)]
-    runs += [scheduled(f"night{n:02}", 100 + n) for n in range(12)]
-    runs += [scheduled(f"hour{n:02}", 100 + n, schedule="hourly") for n in range(11)]
-    runs += [scheduled(f"bad{n:02}", 100 + n, phase="Failed") for n in range(10)]
-    assert gone(runs, workflow(status)) == [
-        ("night11", "history"),
-        ("hour10", "history"),
-        ("night10", "history"),
+    night = [scheduled(60 * n) for n in range(12)]
+    hour = [scheduled(60 * n, schedule="hourly") for n in range(11)]
+    bad = [scheduled(60 * n, phase="Failed") for n in range(100, 110)]
+    assert gone([*runs, *night, *hour, *bad], workflow(status)) == [
+        (night[11].key.name, "history"),
+        (hour[10].key.name, "history"),
+        (night[10].key.name, "history"),
     ]
+
+
+def test_a_copy_of_what_a_schedule_made_is_what_people_made() -> None:
+    copies = [scheduled(60 * n, name=f"copy{n}") for n in range(20)]
+    made = [scheduled(60 * n) for n in range(10)]
+    assert gone([*copies, *made], workflow({}, (NIGHTLY,))) == [], "nor does it take the place of one"
+    # Where there is a limit, it counts as every run does.
+    assert len(gone(copies, workflow({}, (NIGHTLY,), succeeded=15))) == 5
 
 
 def test_what_goes_by_its_time_does_not_count_in_the_limits() -> None:
@@ -276,14 +289,14 @@ def test_an_action_that_was_handled_keeps_nothing() -> None:
 def test_what_a_schedule_could_make_again_stays(story: str, stands: Json, goes: bool) -> None:
     status = {"schedules": [{"name": "nightly", "mark": "m", "since": ago(9999), **stands}]}
     of = workflow(status, (NIGHTLY,), **EVERYTHING_GOES)
-    verdict = decide_retention([scheduled("r", 60)], of, NOW, POLICY)
-    assert [item.key.name for item in verdict.deletions] == (["r"] if goes else [])
+    verdict = decide_retention([scheduled(60)], of, NOW, POLICY)
+    assert len(verdict.deletions) == (1 if goes else 0)
     assert (verdict.again is not None) is not goes, "what is held back is looked at again"
 
 
 @pytest.mark.parametrize("schedules", [(), (NIGHTLY,)])
 def test_a_schedule_that_begins_anew_or_is_gone_makes_nothing_again(schedules: tuple[Json, ...]) -> None:
-    assert gone([scheduled("r")], workflow({}, schedules, **EVERYTHING_GOES)) == [("r", "ttl")]
+    assert len(gone([scheduled()], workflow({}, schedules, **EVERYTHING_GOES))) == 1
 
 
 # --- not too much at once ---------------------------------------------------------------------------
@@ -315,7 +328,7 @@ def test_where_schedules_stand_is_read_once_for_all_runs(monkeypatch: pytest.Mon
     of = workflow(
         {"schedules": [{"name": name, "mark": "m", "since": ago(9)} for name in names]}, succeeded=0
     )
-    runs = [scheduled(f"r{n:03}", n / 100, schedule=names[n % 32]) for n in range(200)]
+    runs = [scheduled(n / 100, name=f"r{n:03}", schedule=names[n % 32]) for n in range(200)]
     parse, parsed = ScheduleStatus.model_validate, []
     monkeypatch.setattr(ScheduleStatus, "model_validate", lambda item: parsed.append(item) or parse(item))
     assert decide_retention(runs, of, NOW, POLICY).deletions == ()
@@ -354,11 +367,14 @@ def test_what_is_deleted_may_be_and_what_stays_is_within_the_limits(
     runs = []
     for number, (age, phase, tracked, by_schedule) in enumerate(shapes):
         labels = {"podium.dev/schedule": "nightly"} if by_schedule else {}
-        annotations = {"podium.dev/scheduled-at": ago(age)} if by_schedule else {}
+        # A time for each: no two runs of a schedule have the same one.
+        annotations = {"podium.dev/scheduled-at": ago(60 * number)} if by_schedule else {}
+        at = NOW - timedelta(minutes=number)
+        name = Ticket("nightly", at).name("video") if by_schedule else f"r{number:02}"
         if tracked:
             annotations["argocd.argoproj.io/tracking-id"] = "x"
         metadata = {"labels": labels, "annotations": annotations}
-        runs.append(finished(f"r{number:02}", age, phase=phase, metadata=metadata))
+        runs.append(finished(name, age, phase=phase, metadata=metadata))
     of = workflow(
         {"schedules": [{"name": "nightly", "mark": "m", "since": ago(9999), "lastTime": ago(0)}]},
         succeeded=limit,

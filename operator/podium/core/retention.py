@@ -13,6 +13,7 @@ from podium.api.v1alpha1.schedule import ScheduleStatus
 from podium.api.v1alpha1.workflow_run import FINISHED
 from podium.core.durations import parse_duration, parse_time
 from podium.core.objects import Workflow, WorkflowRun, conditions_of, is_finished
+from podium.core.schedules.decide import Seen
 from podium.core.schedules.status import is_settled, read_standings
 from podium.ports import Key
 
@@ -161,11 +162,12 @@ def _surplus(
     if workflow is None or workflow.spec is None:
         return []
     history = workflow.spec.run_history
+    made = Seen(workflow, tuple(run for _, run in kept if run.schedule)).made
     groups: defaultdict[tuple[bool, str], list[tuple[datetime, WorkflowRun]]] = defaultdict(list)
     for finished, run in kept:
         succeeded = run.status.get("phase") == "Succeeded"
         limited = (history.succeeded if succeeded else history.failed) is not None
-        if limited or run.schedule:
+        if limited or run.key.name in made:
             groups[succeeded, "" if limited else run.schedule].append((finished, run))
     surplus = []
     for (succeeded, _), group in groups.items():
