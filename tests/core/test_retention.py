@@ -1,5 +1,6 @@
 """Which finished runs go: by their time to live, over the limits, and never those that would come again."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -7,11 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from podium.api.v1alpha1.schedule import ScheduleStatus
+from podium.api.v1alpha1 import FINALIZER
+from podium.api.v1alpha1.schedule import Schedule, ScheduleStatus
+from podium.core import effects as do
 from podium.core.objects import Workflow, WorkflowRun, project_workflow, project_workflow_run
 from podium.core.retention import TRACKING_KEYS, Policy, decide_retention
+from podium.core.runs import Policy as RunPolicy
+from podium.core.runs import Seen, decide_run
 from podium.core.schedules import Ticket
-from podium.ports import Json
+from podium.core.schedules.runs import build_run
+from podium.ports import Json, RunSeen
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 POLICY = Policy()
@@ -349,6 +355,39 @@ def test_it_is_known_whether_conductor_forgets_it_too(by_workflow: bool, policy:
     of = workflow(ttlAfterFinished="0s", purge=by_workflow)
     [deletion] = decide_retention([finished("r", deletionPolicy=policy)], of, NOW, POLICY).deletions
     assert deletion.purged is purged
+
+
+# --- with their Workflow ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("policy", "purge", "goes_on"),
+    [("Delete", False, False), ("Orphan", False, True), ("Orphan", True, False), ("Delete", True, False)],
+)
+def test_what_schedules_made_goes_on_when_its_workflow_leaves_conductor_as_it_is(
+    policy: str, purge: bool, goes_on: bool
+) -> None:
+    of = workflow(purge=purge)
+    assert of.spec is not None
+    of = replace(of, spec=of.spec.model_copy(update={"deletion_policy": policy}))
+    body = build_run(of, Schedule(name="nightly", cron="0 2 * * *"), Ticket("nightly", NOW))
+    assert [owner["uid"] for owner in body["metadata"]["ownerReferences"]] == [of.uid]
+    # The garbage collector deletes it.
+    body["metadata"] |= {
+        "uid": "u",
+        "creationTimestamp": ago(60),
+        "deletionTimestamp": ago(1),
+        "finalizers": [FINALIZER],
+    }
+    conductor = {"name": "studio.video", "version": 1, "correlationId": "c.u", "workflowId": "w1"}
+    body["status"] = {"phase": "Running", "conductor": conductor}
+    view = RunSeen("w1", "studio.video", 1, "RUNNING", "c.u")
+    run = project_workflow_run(body)
+    effect = decide_run(Seen(run, None, RunPolicy("c"), conductor=view, fresh=True), NOW)
+    if goes_on:
+        assert effect == do.SetFinalizers(())
+    else:
+        assert effect == do.Terminate("w1", "its WorkflowRun was deleted")
 
 
 # --- laws -------------------------------------------------------------------------------------------
