@@ -339,8 +339,9 @@ class Operator:
         return await client.__aenter__()
 
     def _build_retention(self) -> RetentionReconciler:
-        policy = retention.Policy.of(self.settings.tracking_keys, self.settings.unknown_start_wait)
-        return RetentionReconciler(self.cluster, self._clock, self._recorder, self.store, policy)
+        settings, cluster = self.settings, self.cluster
+        policy = retention.Policy.of(settings.tracking_keys, settings.unknown_start_wait)
+        return RetentionReconciler(cluster, self.connections, self._clock, self._recorder, self.store, policy)
 
     def _site(self) -> Site:
         return Site(

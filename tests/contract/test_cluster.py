@@ -107,6 +107,22 @@ async def test_an_object_made_again_is_not_taken_for_the_old_one(place: Place) -
     assert (await place.port.get(key))["status"] == {"observedGeneration": -1}
 
 
+async def test_an_object_is_deleted_only_as_it_was_seen(place: Place) -> None:
+    key = place.make("a")
+    seen = (await place.port.get(key))["metadata"]
+    place.label(key)
+    with pytest.raises(Conflict):
+        await place.port.delete(key, uid=seen["uid"], resource_version=seen["resourceVersion"])
+    now = (await place.port.get(key))["metadata"]
+    with pytest.raises(Conflict):
+        await place.port.delete(key, uid="another", resource_version=now["resourceVersion"])
+    await place.port.delete(key, uid=now["uid"], resource_version=now["resourceVersion"])
+    with pytest.raises(Gone):
+        await place.port.get(key)
+    # What is gone is gone, whoever deleted it.
+    await place.port.delete(key, uid=now["uid"], resource_version=now["resourceVersion"])
+
+
 async def test_finalizers_are_replaced_only_on_what_was_seen(place: Place) -> None:
     key = place.make("a")
     seen = (await place.port.get(key))["metadata"]["resourceVersion"]

@@ -1,5 +1,6 @@
 """Which finished runs go: by their time to live, over the limits, and never those that would come again."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -7,9 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from podium.api.v1alpha1 import FINALIZER
+from podium.api.v1alpha1.schedule import Schedule, ScheduleStatus
+from podium.core import effects as do
 from podium.core.objects import Workflow, WorkflowRun, project_workflow, project_workflow_run
 from podium.core.retention import TRACKING_KEYS, Policy, decide_retention
-from podium.ports import Json
+from podium.core.runs import Policy as RunPolicy
+from podium.core.runs import Seen, decide_run
+from podium.core.schedules import Ticket
+from podium.core.schedules.runs import build_run
+from podium.ports import Json, RunSeen
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 POLICY = Policy()
@@ -41,9 +49,13 @@ def finished(
     )
 
 
-def scheduled(name: str, age: float = 60, *, schedule: str = "nightly", **more: Any) -> WorkflowRun:
+def scheduled(
+    age: float = 60, *, schedule: str = "nightly", name: str | None = None, **more: Any
+) -> WorkflowRun:
+    """What a schedule made for a time five seconds before; with a `name` of its own it is a copy of that."""
+    at = NOW - timedelta(seconds=age + 5)
     return finished(
-        name,
+        name or Ticket(schedule, at).name("video"),
         age,
         metadata={
             "labels": {"podium.dev/schedule": schedule},
@@ -94,7 +106,7 @@ def test_the_runs_own_time_wins_over_the_workflows() -> None:
 
 def test_a_runs_own_time_counts_after_its_workflow_is_gone_and_nothing_else_does() -> None:
     runs = [finished("own", 20, ttlAfterFinished="10s"), finished("other", 9999)]
-    runs += [scheduled(f"s{number}", 100 + number) for number in range(20)]
+    runs += [scheduled(60 * number) for number in range(20)]
     assert gone(runs, None) == [("own", "ttl")]
 
 
@@ -131,14 +143,22 @@ def test_without_limits_only_what_schedules_made_is_limited_to_ten_of_each() -> 
     place = {"mark": "m", "since": ago(9999), "lastTime": ago(0)}
     status = {"schedules": [{"name": name, **place} for name in ("nightly", "hourly")]}
     runs = [finished(f"by-people{n}", 50 + n) for n in range(30)]
-    runs += [scheduled(f"night{n:02}", 100 + n) for n in range(12)]
-    runs += [scheduled(f"hour{n:02}", 100 + n, schedule="hourly") for n in range(11)]
-    runs += [scheduled(f"bad{n:02}", 100 + n, phase="Failed") for n in range(10)]
-    assert gone(runs, workflow(status)) == [
-        ("night11", "history"),
-        ("hour10", "history"),
-        ("night10", "history"),
+    night = [scheduled(60 * n) for n in range(12)]
+    hour = [scheduled(60 * n, schedule="hourly") for n in range(11)]
+    bad = [scheduled(60 * n, phase="Failed") for n in range(100, 110)]
+    assert gone([*runs, *night, *hour, *bad], workflow(status)) == [
+        (night[11].key.name, "history"),
+        (hour[10].key.name, "history"),
+        (night[10].key.name, "history"),
     ]
+
+
+def test_a_copy_of_what_a_schedule_made_is_what_people_made() -> None:
+    copies = [scheduled(60 * n, name=f"copy{n}") for n in range(20)]
+    made = [scheduled(60 * n) for n in range(10)]
+    assert gone([*copies, *made], workflow({}, (NIGHTLY,))) == [], "nor does it take the place of one"
+    # Where there is a limit, it counts as every run does.
+    assert len(gone(copies, workflow({}, (NIGHTLY,), succeeded=15))) == 5
 
 
 def test_what_goes_by_its_time_does_not_count_in_the_limits() -> None:
@@ -202,6 +222,62 @@ def test_what_something_goes_on_with_stays(story: str, run: WorkflowRun) -> None
     assert gone([run], workflow(**EVERYTHING_GOES)) == []
 
 
+STARTED = {"conductor": {"workflowId": "w1"}}
+
+
+@pytest.mark.parametrize(
+    ("story", "phase", "age", "status", "goes"),
+    [
+        ("not looked at yet", "Failed", 60, {"failureRun": {"workflowId": "f1"}}, False),
+        ("at work", "Failed", 60, {"failureRun": {"workflowId": "f1", "phase": "Running"}}, False),
+        ("done", "Failed", 60, {"failureRun": {"workflowId": "f1", "phase": "Succeeded"}}, True),
+        ("failed itself", "TimedOut", 60, {"failureRun": {"workflowId": "f1", "phase": "Failed"}}, True),
+        ("could not be started", "Failed", 1, {"failureRun": {"message": "no such workflow"}}, True),
+        ("perhaps not told of yet", "Failed", 1, {}, False),
+        ("perhaps not told of yet", "TimedOut", 29, {}, False),
+        ("there is none", "Failed", 31, {}, True),
+        ("none after a termination", "Terminated", 1, {}, True),
+    ],
+)
+def test_a_purge_waits_for_the_failure_workflow(
+    story: str, phase: str, age: float, status: Json, goes: bool
+) -> None:
+    run = finished("r", age, phase=phase, status=STARTED | status)
+    for of in (workflow(failed=0, purge=True), workflow(ttlAfterFinished="0s", purge=True)):
+        verdict = decide_retention([run], of, NOW, POLICY)
+        assert [item.key.name for item in verdict.deletions] == (["r"] if goes else [])
+        assert verdict.again == (None if goes else timedelta(minutes=1)), "it is looked at again"
+    own = finished("r", age, phase=phase, status=STARTED | status, deletionPolicy="Purge")
+    assert gone([own], workflow(failed=0)) == ([("r", "history")] if goes else [])
+    # What stays in Conductor ends nothing there.
+    assert gone([run], workflow(failed=0)) == [("r", "history")]
+
+
+@pytest.mark.parametrize(
+    ("story", "spec", "status", "purge", "goes"),
+    [
+        ("its Workflow purges", {}, STARTED, True, False),
+        ("it is purged", {"deletionPolicy": "Purge"}, STARTED, False, False),
+        ("its start was not confirmed", {}, {"conductor": {"name": "studio.video"}}, True, False),
+        ("Conductor never heard of it", {}, {}, True, True),
+        ("it stays in Conductor", {}, STARTED, False, True),
+        ("it stays there whatever its Workflow says", {"deletionPolicy": "Orphan"}, STARTED, True, True),
+    ],
+)
+def test_a_purge_waits_for_a_conductor_that_is_away(
+    story: str, spec: Json, status: Json, purge: bool, goes: bool
+) -> None:
+    runs = [finished("r", status=status, **spec), finished("near", 50, status=STARTED, **spec)]
+    of = workflow(succeeded=0, purge=purge)
+    verdict = decide_retention(runs, of, NOW, POLICY, is_away=lambda run: run.key.name == "r")
+    assert [item.key.name for item in verdict.deletions] == (["r", "near"] if goes else ["near"])
+    assert verdict.again == (None if goes else timedelta(minutes=1)), "it is looked at again"
+
+
+def test_a_run_that_never_began_has_no_failure_workflow_to_wait_for() -> None:
+    assert gone([finished("r", 1, phase="Failed")], workflow(failed=0, purge=True)) == [("r", "history")]
+
+
 def test_an_action_that_was_handled_keeps_nothing() -> None:
     run = finished("r", action={"id": "2", "type": "Retry"}, status={"lastAction": {"id": "2"}})
     assert gone([run], workflow(**EVERYTHING_GOES)) == [("r", "ttl")]
@@ -219,14 +295,14 @@ def test_an_action_that_was_handled_keeps_nothing() -> None:
 def test_what_a_schedule_could_make_again_stays(story: str, stands: Json, goes: bool) -> None:
     status = {"schedules": [{"name": "nightly", "mark": "m", "since": ago(9999), **stands}]}
     of = workflow(status, (NIGHTLY,), **EVERYTHING_GOES)
-    verdict = decide_retention([scheduled("r", 60)], of, NOW, POLICY)
-    assert [item.key.name for item in verdict.deletions] == (["r"] if goes else [])
+    verdict = decide_retention([scheduled(60)], of, NOW, POLICY)
+    assert len(verdict.deletions) == (1 if goes else 0)
     assert (verdict.again is not None) is not goes, "what is held back is looked at again"
 
 
 @pytest.mark.parametrize("schedules", [(), (NIGHTLY,)])
 def test_a_schedule_that_begins_anew_or_is_gone_makes_nothing_again(schedules: tuple[Json, ...]) -> None:
-    assert gone([scheduled("r")], workflow({}, schedules, **EVERYTHING_GOES)) == [("r", "ttl")]
+    assert len(gone([scheduled()], workflow({}, schedules, **EVERYTHING_GOES))) == 1
 
 
 # --- not too much at once ---------------------------------------------------------------------------
@@ -238,6 +314,31 @@ def test_a_pass_deletes_the_oldest_few_and_says_when_to_go_on() -> None:
     )
     assert [item.key.name for item in verdict.deletions] == [f"r{n:03}" for n in range(20)]
     assert verdict.again == timedelta(seconds=1)
+
+
+def test_a_pass_looks_no_further_than_it_deletes() -> None:
+    asked = []
+    verdict = decide_retention(
+        [finished(f"r{n:03}", 1000 - n, status=STARTED) for n in range(100)],
+        workflow(ttlAfterFinished="1s", purge=True),
+        NOW,
+        POLICY,
+        is_away=lambda run: bool(asked.append(run.key.name)),  # type: ignore[func-returns-value]
+    )
+    assert len(verdict.deletions) == 20
+    assert asked == [f"r{n:03}" for n in range(21)]
+
+
+def test_where_schedules_stand_is_read_once_for_all_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [f"s{number}" for number in range(32)]
+    of = workflow(
+        {"schedules": [{"name": name, "mark": "m", "since": ago(9)} for name in names]}, succeeded=0
+    )
+    runs = [scheduled(n / 100, name=f"r{n:03}", schedule=names[n % 32]) for n in range(200)]
+    parse, parsed = ScheduleStatus.model_validate, []
+    monkeypatch.setattr(ScheduleStatus, "model_validate", lambda item: parsed.append(item) or parse(item))
+    assert decide_retention(runs, of, NOW, POLICY).deletions == ()
+    assert len(parsed) == 32
 
 
 @pytest.mark.parametrize(
@@ -256,6 +357,39 @@ def test_it_is_known_whether_conductor_forgets_it_too(by_workflow: bool, policy:
     assert deletion.purged is purged
 
 
+# --- with their Workflow ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("policy", "purge", "goes_on"),
+    [("Delete", False, False), ("Orphan", False, True), ("Orphan", True, False), ("Delete", True, False)],
+)
+def test_what_schedules_made_goes_on_when_its_workflow_leaves_conductor_as_it_is(
+    policy: str, purge: bool, goes_on: bool
+) -> None:
+    of = workflow(purge=purge)
+    assert of.spec is not None
+    of = replace(of, spec=of.spec.model_copy(update={"deletion_policy": policy}))
+    body = build_run(of, Schedule(name="nightly", cron="0 2 * * *"), Ticket("nightly", NOW))
+    assert [owner["uid"] for owner in body["metadata"]["ownerReferences"]] == [of.uid]
+    # The garbage collector deletes it.
+    body["metadata"] |= {
+        "uid": "u",
+        "creationTimestamp": ago(60),
+        "deletionTimestamp": ago(1),
+        "finalizers": [FINALIZER],
+    }
+    conductor = {"name": "studio.video", "version": 1, "correlationId": "c.u", "workflowId": "w1"}
+    body["status"] = {"phase": "Running", "conductor": conductor}
+    view = RunSeen("w1", "studio.video", 1, "RUNNING", "c.u")
+    run = project_workflow_run(body)
+    effect = decide_run(Seen(run, None, RunPolicy("c"), conductor=view, fresh=True), NOW)
+    if goes_on:
+        assert effect == do.SetFinalizers(())
+    else:
+        assert effect == do.Terminate("w1", "its WorkflowRun was deleted")
+
+
 # --- laws -------------------------------------------------------------------------------------------
 
 AGES = st.integers(0, 500)
@@ -272,11 +406,14 @@ def test_what_is_deleted_may_be_and_what_stays_is_within_the_limits(
     runs = []
     for number, (age, phase, tracked, by_schedule) in enumerate(shapes):
         labels = {"podium.dev/schedule": "nightly"} if by_schedule else {}
-        annotations = {"podium.dev/scheduled-at": ago(age)} if by_schedule else {}
+        # A time for each: no two runs of a schedule have the same one.
+        annotations = {"podium.dev/scheduled-at": ago(60 * number)} if by_schedule else {}
+        at = NOW - timedelta(minutes=number)
+        name = Ticket("nightly", at).name("video") if by_schedule else f"r{number:02}"
         if tracked:
             annotations["argocd.argoproj.io/tracking-id"] = "x"
         metadata = {"labels": labels, "annotations": annotations}
-        runs.append(finished(f"r{number:02}", age, phase=phase, metadata=metadata))
+        runs.append(finished(name, age, phase=phase, metadata=metadata))
     of = workflow(
         {"schedules": [{"name": "nightly", "mark": "m", "since": ago(9999), "lastTime": ago(0)}]},
         succeeded=limit,

@@ -69,3 +69,16 @@ def test_a_run_with_hundreds_of_open_sub_workflows_ends_all_the_same(world: Worl
     tell(world, state="FAILED", tasks=tuple(tasks))
     assert world.status["phase"] == "Failed"
     assert world.status["message"] == "f0 failed: no more room"
+
+
+def test_a_failure_run_is_shown_until_it_ends_or_conductor_no_longer_has_it(world: World) -> None:
+    world.conductor.runs["f1"] = RunSeen("f1", "undo", 1, "RUNNING")
+    tell(world, state="FAILED", output={"conductor.failure_workflow": "f1"})
+    assert world.status["failureRun"] == {"workflowId": "f1", "phase": "Running"}
+    del world.conductor.runs["f1"]
+    world.live(10)
+    assert world.status["failureRun"] == {
+        "workflowId": "f1",
+        "phase": "Failed",
+        "message": "it no longer exists in Conductor",
+    }

@@ -199,10 +199,16 @@ class FakeCluster:
             del self.objects[key]
         return answer
 
-    async def delete(self, key: Key, *, uid: str) -> None:
-        """Delete the object with this uid."""
-        if key in self.objects and self.objects[key]["metadata"]["uid"] == uid:
-            del self.objects[key]
+    async def delete(self, key: Key, *, uid: str, resource_version: str | None = None) -> None:
+        """Delete the object with this uid; with a resourceVersion, Conflict if it is not this very one."""
+        if key not in self.objects:
+            return
+        if self.objects[key]["metadata"]["uid"] != uid:
+            if resource_version:
+                raise Conflict("the object was made again")
+            return
+        self._check(self.objects[key], resource_version)
+        del self.objects[key]
 
     async def get_secret(self, namespace: str, name: str) -> dict[str, bytes]:
         """By its name, in every namespace. Raises Gone."""

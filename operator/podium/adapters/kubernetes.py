@@ -181,10 +181,18 @@ class KubernetesCluster:
             )
             return self._told(key, stored)
 
-    async def delete(self, key: Key, *, uid: str) -> None:
-        """Delete the object with this uid; one that is gone already is fine."""
+    async def delete(self, key: Key, *, uid: str, resource_version: str | None = None) -> None:
+        """Delete the object with this uid; one that is gone already is fine.
+
+        With a resourceVersion only if unchanged since; Conflict if it was changed, or made again.
+        """
+        preconditions = {"uid": uid}
+        if resource_version:
+            preconditions["resourceVersion"] = resource_version
+        # Another uid is a conflict too, and then the object with this one is gone.
+        fine = (Gone,) if resource_version else (Gone, Conflict)
         self.writes += 1
-        with contextlib.suppress(Gone, Conflict):
+        with contextlib.suppress(*fine):
             async with translate_errors():
                 await self._objects.delete_namespaced_custom_object(
                     GROUP,
@@ -192,7 +200,7 @@ class KubernetesCluster:
                     key.namespace,
                     _PLURALS[key.kind],
                     key.name,
-                    body={"preconditions": {"uid": uid}},
+                    body={"preconditions": preconditions},
                     _request_timeout=_REQUEST_TIMEOUT,
                 )
 

@@ -4,17 +4,21 @@ What goes here goes from Kubernetes; whether it stays in Conductor is decided wh
 """
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
+from podium.api.v1alpha1.schedule import ScheduleStatus
+from podium.api.v1alpha1.workflow_run import FINISHED
 from podium.core.durations import parse_duration, parse_time
 from podium.core.objects import Workflow, WorkflowRun, conditions_of, is_finished
-from podium.core.schedules.status import is_settled
+from podium.core.schedules.decide import Seen
+from podium.core.schedules.status import is_settled, read_standings
 from podium.ports import Key
 
 Why = Literal["ttl", "history"]
+_Due = tuple[datetime, WorkflowRun, Why]
 
 SCHEDULED_KEPT = 10
 """Finished runs that stay of each schedule and of each outcome, where runHistory says nothing."""
@@ -30,6 +34,8 @@ TRACKING_KEYS = frozenset(
 """Labels and annotations of those who would create a deleted run again, and have it run again."""
 _AGAIN = timedelta(seconds=1)
 _HELD_BACK = timedelta(minutes=1)
+# Conductor tells of a failure first, and then starts the failure workflow: a sweep brings its id.
+_FAILURE_RUN_KNOWN = timedelta(seconds=30)
 
 
 @dataclass(frozen=True)
@@ -50,10 +56,11 @@ class Policy:
 
 @dataclass(frozen=True)
 class Deletion:
-    """A run that goes: this very one, by its uid."""
+    """A run that goes: this very one, by its uid, as it was when that was decided."""
 
     key: Key
     uid: str
+    resource_version: str
     why: Why
     purged: bool
     """It goes from Conductor too."""
@@ -68,10 +75,17 @@ class Verdict:
 
 
 def decide_retention(
-    runs: Iterable[WorkflowRun], workflow: Workflow | None, now: datetime, policy: Policy
+    runs: Iterable[WorkflowRun],
+    workflow: Workflow | None,
+    now: datetime,
+    policy: Policy,
+    is_away: Callable[[WorkflowRun], bool] = lambda _: False,
 ) -> Verdict:
-    """`runs`: all of one Workflow; `workflow`: None if it is gone. Then only a run's own TTL counts."""
-    due: list[tuple[datetime, WorkflowRun, Why]] = []
+    """`runs`: all of one Workflow; `workflow`: None if it is gone. Then only a run's own TTL counts.
+
+    `is_away(run)`: whether its Conductor cannot be asked to remove it now.
+    """
+    due: list[_Due] = []
     waits: list[timedelta] = []
     kept: list[tuple[datetime, WorkflowRun]] = []
     for run in runs:
@@ -87,16 +101,40 @@ def decide_retention(
             due.append((finished, run, "ttl"))
     due += [(finished, run, "history") for finished, run in _surplus(kept, workflow)]
     due.sort(key=lambda item: (item[0], item[1].key))
-    free = [item for item in due if _is_free(item[1], workflow, now, policy)]
-    if len(free) < len(due):
+    deletions, held_back = _pick(due, workflow, now, policy, is_away)
+    if held_back:
         waits.append(_HELD_BACK)
-    if len(free) > policy.most:
+    if len(deletions) > policy.most:
         waits.append(_AGAIN)
+    return Verdict(tuple(deletions[: policy.most]), min(waits, default=None))
+
+
+def _pick(
+    due: Iterable[_Due],
+    workflow: Workflow | None,
+    now: datetime,
+    policy: Policy,
+    is_away: Callable[[WorkflowRun], bool],
+) -> tuple[list[Deletion], bool]:
+    """Of those that are due the first that may go, at most one more than a pass deletes.
+
+    And whether others before them may not go yet.
+    """
     purge = workflow is not None and workflow.spec is not None and workflow.spec.run_history.purge
-    return Verdict(
-        tuple(Deletion(run.key, run.uid, why, _is_purged(run, purge)) for _, run, why in free[: policy.most]),
-        min(waits, default=None),
-    )
+    standings = read_standings(workflow) if workflow is not None else {}
+    deletions: list[Deletion] = []
+    held_back = False
+    for finished, run, why in due:
+        purged = _is_purged(run, purge)
+        if not _is_free(run, workflow, standings, now, policy) or (
+            purged and run.status.get("conductor") and (_has_failure_run(run, finished, now) or is_away(run))
+        ):
+            held_back = True
+            continue
+        deletions.append(Deletion(run.key, run.uid, run.resource_version, why, purged))
+        if len(deletions) > policy.most:
+            break
+    return deletions, held_back
 
 
 def _finished_at(run: WorkflowRun) -> datetime | None:
@@ -124,11 +162,12 @@ def _surplus(
     if workflow is None or workflow.spec is None:
         return []
     history = workflow.spec.run_history
+    made = Seen(workflow, tuple(run for _, run in kept if run.schedule)).made
     groups: defaultdict[tuple[bool, str], list[tuple[datetime, WorkflowRun]]] = defaultdict(list)
     for finished, run in kept:
         succeeded = run.status.get("phase") == "Succeeded"
         limited = (history.succeeded if succeeded else history.failed) is not None
-        if limited or run.schedule:
+        if limited or run.key.name in made:
             groups[succeeded, "" if limited else run.schedule].append((finished, run))
     surplus = []
     for (succeeded, _), group in groups.items():
@@ -138,7 +177,13 @@ def _surplus(
     return surplus
 
 
-def _is_free(run: WorkflowRun, workflow: Workflow | None, now: datetime, policy: Policy) -> bool:
+def _is_free(
+    run: WorkflowRun,
+    workflow: Workflow | None,
+    standings: Mapping[str, ScheduleStatus],
+    now: datetime,
+    policy: Policy,
+) -> bool:
     """Whether nothing is going on with it that its object is still needed for."""
     assert run.spec is not None
     status = run.status
@@ -153,7 +198,17 @@ def _is_free(run: WorkflowRun, workflow: Workflow | None, now: datetime, policy:
         if requested and now - parse_time(requested) < policy.late_twin:
             return False
     # A schedule that has not written down that it made a run makes it again if it is gone.
-    return not run.schedule or workflow is None or is_settled(run, workflow)
+    return not run.schedule or workflow is None or is_settled(run, workflow, standings)
+
+
+def _has_failure_run(run: WorkflowRun, finished: datetime, now: datetime) -> bool:
+    """Whether its failure workflow is at work, or may be: a purge would end that too."""
+    failure_run = run.status.get("failureRun")
+    if failure_run is not None:
+        return bool(failure_run.get("workflowId")) and failure_run.get("phase") not in FINISHED
+    begun = run.status["conductor"].get("workflowId")
+    failed = run.status.get("phase") in ("Failed", "TimedOut")
+    return bool(begun) and failed and now - finished < _FAILURE_RUN_KNOWN
 
 
 def _is_purged(run: WorkflowRun, by_workflow: bool) -> bool:

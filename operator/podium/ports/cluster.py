@@ -65,8 +65,11 @@ class Cluster(Protocol):
         """Replace the finalizers, if nothing changed since (Conflict). Raises Gone."""
         ...
 
-    async def delete(self, key: Key, *, uid: str) -> None:
-        """Delete the object with this uid; one that is gone already is fine."""
+    async def delete(self, key: Key, *, uid: str, resource_version: str | None = None) -> None:
+        """Delete the object with this uid; one that is gone already is fine.
+
+        With a resourceVersion only if unchanged since; Conflict if it was changed, or made again.
+        """
         ...
 
     async def get_secret(self, namespace: str, name: str) -> dict[str, bytes]:

@@ -5,8 +5,11 @@ from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from podium.core.effects import Unknown
+from podium.core.objects import Workflow, WorkflowRun
 from podium.core.retention import Deletion, Policy, decide_retention
-from podium.ports import Clock, Cluster, Key, Recorder
+from podium.ports import Clock, Cluster, Conflict, Key, Recorder, Refused
+from podium.reconciler.connections import Connections
 from podium.reconciler.store import Store
 
 log = logging.getLogger(__name__)
@@ -18,6 +21,10 @@ GATHER = 2.0
 _NEWS_EVERY = timedelta(minutes=5)
 # Deletions of all Workflows together, per second: after a start thousands may be due.
 _RATE = 20.0
+# What could not be deleted is tried again, a few in a pass: there may be thousands.
+_REST = timedelta(minutes=1)
+_TRIED_AGAIN = 5
+_NEXT_PASS = 1.0
 _SOON = 2.0
 _LONG = float("inf")
 
@@ -31,15 +38,33 @@ class _Memory:
     """When the first of what is not told was done."""
     news: Counter[str] = field(default_factory=Counter)
     going: set[str] = field(default_factory=set)
+    refused: dict[str, datetime] = field(default_factory=dict)
+    """What may not be deleted, by its uid: when it is tried again."""
+    warned: datetime | None = None
+
+    def recall(self, runs: list[WorkflowRun], now: datetime) -> None:
+        """Forget what is gone, and of what was refused the first few whose rest is over."""
+        self.going &= {run.uid for run in runs if run.deleting_since is None}
+        here = {run.uid for run in runs}
+        rested = sorted((when, uid) for uid, when in self.refused.items() if when <= now and uid in here)
+        again = {uid for _, uid in rested[:_TRIED_AGAIN]}
+        self.refused = {uid: when for uid, when in self.refused.items() if uid in here - again}
 
 
 class RetentionReconciler:
     """Deletes finished runs. Its keys are named after Workflows, which need not be there any more."""
 
     def __init__(
-        self, cluster: Cluster, clock: Clock, recorder: Recorder, store: Store, policy: Policy
+        self,
+        cluster: Cluster,
+        connections: Connections,
+        clock: Clock,
+        recorder: Recorder,
+        store: Store,
+        policy: Policy,
     ) -> None:
         self._cluster = cluster
+        self._connections = connections
         self._clock = clock
         self._recorder = recorder
         self._store = store
@@ -57,23 +82,64 @@ class RetentionReconciler:
         if not runs and key not in self._memory:
             return None
         memory = self._memory.setdefault(key, _Memory())
-        memory.going &= {run.uid for run in runs if run.deleting_since is None}
-        left = [run for run in runs if run.uid not in memory.going]
-        verdict = decide_retention(left, workflow, now, self._policy)
-        waits = [verdict.again.total_seconds()] if verdict.again is not None else []
-        for deletion in verdict.deletions:
-            if (wait := self._wait(now)) > 0:
-                waits.append(wait)
-                break
-            await self._delete(deletion, memory, now)
+        memory.recall(runs, now)
+        waits = await self._delete_due(runs, workflow, memory, now)
+        if memory.refused:
+            waits.append(max(_NEXT_PASS, (min(memory.refused.values()) - now).total_seconds()))
         if (wait := self._tell(whose, memory, now, more=min(waits, default=_LONG) <= _SOON)) > 0:
             waits.append(wait)
         if not runs and not memory.news:
             del self._memory[key]
         return min(waits, default=None)
 
+    async def _delete_due(
+        self, runs: list[WorkflowRun], workflow: Workflow | None, memory: _Memory, now: datetime
+    ) -> list[float]:
+        """Delete a pass's share of what is due; seconds until more can be done.
+
+        What may not be deleted takes nobody's place: others go instead.
+        """
+        room = most = self._policy.most
+        refused: list[tuple[Deletion, Refused]] = []
+        changed: set[str] = set()
+        more = True
+        waits: list[float] = []
+        while more:
+            passed_by = memory.going | memory.refused.keys() | changed
+            left = [run for run in runs if run.uid not in passed_by]
+            verdict = decide_retention(left, workflow, now, self._policy, self._is_away)
+            waits = [verdict.again.total_seconds()] if verdict.again is not None else []
+            if len(verdict.deletions) > room:
+                waits.append(_NEXT_PASS)
+            more = False
+            for deletion in verdict.deletions[:room]:
+                if (wait := self._wait(now)) > 0:
+                    waits.append(wait)
+                    more = False
+                    break
+                try:
+                    await self._delete(deletion, memory, now)
+                    room -= 1
+                except Conflict:
+                    # Someone may just have asked something of it: its news has it looked at again.
+                    changed.add(deletion.uid)
+                except Refused as error:
+                    self._credit += 1
+                    memory.refused[deletion.uid] = now + _REST
+                    refused.append((deletion, error))
+                    more = len(refused) < most
+        if changed:
+            # What the operator itself wrote is no news.
+            waits.append(_REST.total_seconds())
+        self._warn(workflow, memory, refused, now)
+        return waits
+
+    def _is_away(self, run: WorkflowRun) -> bool:
+        link = self._connections.of_run(run)
+        return isinstance(link, Unknown) or link.conductor.outage is not None
+
     async def _delete(self, deletion: Deletion, memory: _Memory, now: datetime) -> None:
-        await self._cluster.delete(deletion.key, uid=deletion.uid)
+        await self._cluster.delete(deletion.key, uid=deletion.uid, resource_version=deletion.resource_version)
         log.debug("%s: deleted (%s)", deletion.key, deletion.why)
         # The watch tells of it in a moment; until then it must be neither deleted nor counted again.
         memory.going.add(deletion.uid)
@@ -98,6 +164,24 @@ class RetentionReconciler:
         if (known := self._store.workflows.get(workflow)) is not None:
             self._recorder.event(workflow, known.uid, kind="Normal", reason="RunsDeleted", message=message)
         return 0.0
+
+    def _warn(
+        self,
+        workflow: Workflow | None,
+        memory: _Memory,
+        refused: list[tuple[Deletion, Refused]],
+        now: datetime,
+    ) -> None:
+        """Say what may not be deleted, and why: at the Workflow, or at the run itself if that is gone."""
+        if not refused or (memory.warned is not None and now < memory.warned + _NEWS_EVERY):
+            return
+        memory.warned = now
+        deletion, error = refused[0]
+        others = f" (and {len(memory.refused) - 1} more)" if len(memory.refused) > 1 else ""
+        message = f"kept no longer, but may not be deleted: {deletion.key.name}{others}: {error}"
+        key, uid = (workflow.key, workflow.uid) if workflow is not None else (deletion.key, deletion.uid)
+        log.warning("%s: %s", key, message)
+        self._recorder.event(key, uid, kind="Warning", reason="DeletionRefused", message=message)
 
     def _wait(self, now: datetime) -> float:
         """Seconds until one more may be deleted; 0 takes one."""

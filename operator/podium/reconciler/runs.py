@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from podium.api.v1alpha1.workflow_run import FINISHED
 from podium.core import effects as do
@@ -145,13 +145,15 @@ class RunReconciler:
         memory.children = frozenset(found)
         return {workflow_id: seen for workflow_id, seen in found.items() if seen is not None}
 
-    def _failure_run(self, link: Link, run: WorkflowRun) -> RunSeen | None:
+    def _failure_run(self, link: Link, run: WorkflowRun) -> RunSeen | Literal["Absent"] | None:
         failure_run = run.status.get("failureRun") or {}
         workflow_id = failure_run.get("workflowId")
         if not workflow_id or failure_run.get("phase") in FINISHED:
             return None
         link.tracker.watch(workflow_id, run.key)
         view = link.tracker.view(workflow_id)
+        if view == "Absent":
+            return "Absent"
         return view if isinstance(view, RunSeen) else None
 
     def _wants_purge(self, run: WorkflowRun) -> bool:

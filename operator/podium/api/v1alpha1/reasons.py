@@ -114,6 +114,7 @@ EventOnly = Literal[
     "BackfillDone",
     "BackfillRefused",
     "BackfillStarted",
+    "DeletionRefused",
     "DeletionWaits",
     "DeviceOffline",
     "DeviceOnline",

@@ -189,6 +189,8 @@ def _describe_failure_run(seen: Seen) -> Json:
     view = seen.failure_run
     if view is None:
         return {}
+    if view == "Absent":
+        return {"phase": "Failed", "message": "it no longer exists in Conductor"}
     described: Json = {"phase": PHASES[view.state]}
     if has_ended(view) and view.state != "COMPLETED":
         described["message"] = explain_end(view)

@@ -100,8 +100,8 @@ class Seen:
     """Runs of sub-workflows that have not ended well, by id."""
     read_children: frozenset[str] = frozenset()
     """Those of them that were read in this pass."""
-    failure_run: RunSeen | None = None
-    """The run of the failure workflow."""
+    failure_run: RunSeen | Literal["Absent"] | None = None
+    """The run of the failure workflow, until its end is in the status."""
     pollers: tuple[Polled, ...] | Unknown | None = None
     refreshed: tuple[int, datetime] | None = None
     """For which sign of life the run was to be read anew, and when that was asked."""

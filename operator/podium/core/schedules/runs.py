@@ -80,6 +80,10 @@ def build_run(workflow: Workflow, schedule: Schedule, ticket: Ticket) -> Json:
     spec: Json = {"workflow": workflow.key.name}
     if given or schedule.input is not None:
         spec["input"] = given
+    wanted = workflow.spec
+    if wanted is not None and wanted.deletion_policy == "Orphan" and not wanted.run_history.purge:
+        # It is deleted with its Workflow, which shall leave Conductor as it is.
+        spec["deletionPolicy"] = "Orphan"
     return {
         "apiVersion": API_VERSION,
         "kind": "WorkflowRun",

@@ -1,6 +1,6 @@
 """The schedules' part of a Workflow's status: what it is, and how it stays small."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
@@ -48,10 +48,15 @@ def read_standings(workflow: Workflow) -> dict[str, ScheduleStatus]:
     return found
 
 
-def is_settled(run: WorkflowRun, workflow: Workflow) -> bool:
-    """Whether a run may be forgotten: the status has moved past it, it would not be made again."""
+def is_settled(
+    run: WorkflowRun, workflow: Workflow, standings: Mapping[str, ScheduleStatus] | None = None
+) -> bool:
+    """Whether a run may be forgotten: the status has moved past it, it would not be made again.
+
+    `standings`: those of the Workflow, if they were read already. To read them takes longer than all else.
+    """
     ticket = ticket_of(run)
-    standing = read_standings(workflow).get(run.schedule)
+    standing = (read_standings(workflow) if standings is None else standings).get(run.schedule)
     if ticket is None or standing is None:
         return True
     match ticket.cause:
