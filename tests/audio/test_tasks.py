@@ -164,4 +164,5 @@ def test_a_worker_without_the_libraries_says_what_to_install() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert "podium_workers.audio needs scipy, not installed here: pip install 'podium[audio]'" in done.stderr
+    words = "podium_workers.audio needs scipy, not installed here: install podium's extra 'audio'"
+    assert words in done.stderr

@@ -313,7 +313,7 @@ async def test_without_platformio_the_reason_is_how_to_get_it(
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     monkeypatch.setenv("PATH", str(Path(shutil.which("git") or "/usr/bin/git").parent))
     try:
-        with pytest.raises(Reject, match=r"pip install 'podium\[firmware\]'"):
+        with pytest.raises(Reject, match=r"install podium's extra 'firmware'"):
             await built(run, sample)
     finally:
         platformio.find_platformio.cache_clear()
