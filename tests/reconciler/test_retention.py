@@ -125,7 +125,7 @@ def test_a_run_that_someone_has_just_asked_to_retry_is_left_although_the_watch_i
     desk.finish("a", "b")
     action = {"id": "1", "type": "Retry"}
     desk.cluster.put("WorkflowRun", "a", {"spec": {"workflow": "video", "action": action}})
-    assert desk.look(watch=False) == 60
+    assert desk.look(watch=False) == 2
     assert desk.deleted == ["b"]
     assert desk.recorder.counts == {"runs_deleted history": 1}
     desk.watch()

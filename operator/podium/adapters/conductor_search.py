@@ -44,7 +44,7 @@ class ConductorSearch(ConductorQueues):
         found: dict[Moved, None] = {}
         start = 0
         while len(found) < most:
-            page = await self._page(path, f"updateTime>{since_ms}", "ASC", start=start)
+            page = await self._page(path, f"updateTime>{since_ms}", "ASC", start=start, size=_PAGE)
             with making_sense("the runs that moved"):
                 moves = [_move(item) for item in page]
             found |= dict.fromkeys(moves)
@@ -65,13 +65,13 @@ class ConductorSearch(ConductorQueues):
     async def _search(self, path: str, query: str) -> list[Json]:
         rows: list[Json] = []
         while True:
-            page = await self._page(path, query, "ASC", start=len(rows))
+            page = await self._page(path, query, "ASC", start=len(rows), size=_PAGE)
             rows += page
             if len(page) < _PAGE:
                 return rows
 
     async def _page(
-        self, path: str, query: str, order: Literal["ASC", "DESC"], *, start: int = 0, size: int = _PAGE
+        self, path: str, query: str, order: Literal["ASC", "DESC"], *, start: int = 0, size: int
     ) -> list[Json]:
         params = {"query": query, "size": str(size), "start": str(start), "sort": f"updateTime:{order}"}
         found = await self._read_new("GET", path, params=params)

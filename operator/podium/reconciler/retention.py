@@ -129,8 +129,8 @@ class RetentionReconciler:
                     refused.append((deletion, error))
                     more = len(refused) < most
         if changed:
-            # What the operator itself wrote is no news.
-            waits.append(_REST.total_seconds())
+            # What the operator itself wrote is no news, and known in a moment.
+            waits.append(_SOON)
         self._warn(workflow, memory, refused, now)
         return waits
 
