@@ -82,3 +82,17 @@ def test_a_failure_run_is_shown_until_it_ends_or_conductor_no_longer_has_it(worl
         "phase": "Failed",
         "message": "it no longer exists in Conductor",
     }
+
+
+def test_a_run_that_fails_before_its_id_is_written_says_why() -> None:
+    world = World(lasts=1e9)
+    while not world.conductor.started:
+        world.step()
+        world.clock.advance(0.01)
+    assert "workflowId" not in world.status["conductor"]
+    world.conductor.runs["c"] = RunSeen("c", "sub", 1, "FAILED", parent_id="w1", reason="no more room")
+    run = replace(world.conductor.runs["w1"], state="FAILED", tasks=(sub_workflow("a", "c"),))
+    world.conductor.runs["w1"] = run
+    world.tracker.read()
+    world.live(10)
+    assert (world.status["phase"], world.status["message"]) == ("Failed", "a failed: no more room")

@@ -104,7 +104,9 @@ class RunCalls:
         except PortError as error:
             log.debug("%s: cannot read its sub-workflows: %s", seen.run.key, error)
             return replace(seen, read_children=read)
-        parents = (seen.run.status["conductor"]["workflowId"], *seen.children)
+        # Its id may not be in the status yet: a run can fail within the first second.
+        own = seen.conductor.workflow_id if isinstance(seen.conductor, RunSeen) else ""
+        parents = (own, *seen.children)
         found: dict[str, RunSeen | Literal["Absent"]] = {
             workflow_id: view or "Absent" for workflow_id, view in views.items() if is_child(view, *parents)
         }
@@ -213,7 +215,8 @@ class RunCalls:
             )
         self._crash("after Answer was answered")
         self._link.tracker.refresh(answer.workflow_id)
-        return await self._read(replace(seen, done=done), seen.run.status["conductor"]["workflowId"])
+        whose = seen.conductor.workflow_id if isinstance(seen.conductor, RunSeen) else answer.workflow_id
+        return await self._read(replace(seen, done=done), whose)
 
     def _tell_of_duplicate(self, seen: Seen, workflow_id: str, reason: str) -> None:
         run = seen.run
