@@ -53,11 +53,18 @@ plain = (
     | st.text(max_size=8)
     | st.sampled_from(["RUNNING", "COMPLETED", "FAILED", "SUB_WORKFLOW", "2026-01-01T00:00:00Z"])
 )
-answers = st.recursive(
+values = st.recursive(
     plain,
     lambda inner: (
         st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(MEMBERS) | st.text(max_size=4), inner)
     ),
+)
+rows = st.lists(st.dictionaries(st.sampled_from(MEMBERS), values, max_size=4) | values, max_size=3)
+# As Conductor answers on the outside, so that what is odd is not only the first thing that is looked at.
+answers = values | st.one_of(
+    rows,
+    *(st.fixed_dictionaries({name: rows}) for name in ("results", "bulkSuccessfulResults", "c", "n")),
+    st.fixed_dictionaries({"workflowId": st.just("w"), "status": plain, "tasks": rows}),
 )
 
 
@@ -95,14 +102,15 @@ def test_any_answer_makes_sense_or_is_a_ports_error(call: str, body: object, sta
         for run in came.values():
             assert run is None or describe_run(run)["phase"]
     if call == "list_moved" and isinstance(came, tuple):
-        # They are remembered in sets.
-        assert len(set(came)) <= len(came)
+        assert all((type(item.workflow_id), type(item.at_ms)) == (str, int) for item in came)
 
 
 @pytest.mark.parametrize("call", sorted(CALLS))
-@pytest.mark.parametrize("text", ["[" * 100_000, '{"results":' * 100_000, "[1e999]", "NaN", ""])
-def test_an_answer_without_an_end_is_a_ports_error_at_most(call: str, text: str) -> None:
-    ask(call, text)
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"results":' * 100_000, ""])
+def test_an_answer_without_an_end_is_a_ports_error(call: str, text: str) -> None:
+    found = ask(call, text)
+    # Of these two the status is all that is asked for.
+    assert found is None if call in ("resume", "retry") else isinstance(found, PortError)
 
 
 @pytest.mark.parametrize(

@@ -110,14 +110,18 @@ class Answer:
         return self.body.get(key) if isinstance(self.body, dict) else None
 
 
+class TooLong(RetryLater):
+    """The answer is too long to be kept: fewer things are to be asked at once."""
+
+
 async def answer_of(response: aiohttp.ClientResponse) -> Answer:
-    """Raises RetryLater for one that is too long to be kept: fewer things are to be asked at once."""
+    """What came back. Raises TooLong."""
     parts, size = [], 0
     async for part in response.content.iter_any():
         parts.append(part)
         size += len(part)
         if size > LONGEST_ANSWER:
-            raise RetryLater(f"Conductor's answer has more than {LONGEST_ANSWER // 2**20} MiB")
+            raise TooLong(f"Conductor's answer has more than {LONGEST_ANSWER // 2**20} MiB")
     # JSON is UTF-8, whatever the header says of it.
     text = b"".join(parts).decode(errors="replace")
     return Answer(response.status, text, response.content_type, response.headers.get("Retry-After", ""))

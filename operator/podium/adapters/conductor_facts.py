@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 import aiohttp
 
-from podium.adapters.conductor_answers import Answer, NoEndpoint, answer_of, raise_for
+from podium.adapters.conductor_answers import Answer, NoEndpoint, TooLong, answer_of, raise_for
 from podium.adapters.conductor_http import ConductorHttp
 from podium.adapters.conductor_json import making_sense
 from podium.core.definitions import used_settings
@@ -216,9 +216,7 @@ class ConductorFacts(ConductorHttp):
                     f"{self.url}/../actuator/{path}", allow_redirects=False, timeout=_BESIDE_TIMEOUT
                 ) as response:
                     return await answer_of(response)
-        except (aiohttp.ClientError, OSError, RetryLater) as error:
-            if isinstance(error, NotSent):
-                raise
+        except (aiohttp.ClientError, OSError, TooLong):
             return Answer(0, "")
 
     # --- settings that are dropped -------------------------------------------------------------------

@@ -13,7 +13,7 @@ from urllib.parse import quote
 import aiohttp
 
 from podium.adapters.budget import Budget, Traffic
-from podium.adapters.conductor_answers import Answer, answer_of, parse_retry_after, raise_for
+from podium.adapters.conductor_answers import Answer, TooLong, answer_of, parse_retry_after, raise_for
 from podium.adapters.conductor_login import Login
 from podium.adapters.gate import Gate
 from podium.core.outage import Outcome
@@ -246,7 +246,7 @@ class ConductorHttp:
                 answer = await answer_of(response)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             return self._outcome_of(error)
-        except RetryLater as error:
+        except TooLong as error:
             return "broken", str(error)
         return answer.outcome(wants_json=True)
 

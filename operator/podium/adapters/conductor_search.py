@@ -60,7 +60,8 @@ class ConductorSearch(ConductorQueues):
         rows = await self._search(
             "/workflow/search", f"correlationId={correlation_id}"
         )  # 3.21 finds nothing in quotes
-        return tuple(str(item["workflowId"]) for item in rows)
+        with making_sense(f"the runs of {correlation_id}"):
+            return tuple(str(item["workflowId"]) for item in rows)
 
     async def _search(self, path: str, query: str) -> list[Json]:
         rows: list[Json] = []

@@ -80,7 +80,7 @@ class Outages:
                 await asyncio.sleep(_BEFORE_ANOTHER_TRY)
             await asyncio.sleep(_LOOK)
 
-    async def _look(self, link: Link, watched: "_Watched") -> None:
+    async def _look(self, link: Link, watched: _Watched) -> None:
         outage, now = link.conductor.outage, asyncio.get_running_loop().time
         if outage is not None:
             self.seconds += now() - watched.at if watched.away else 0.0
