@@ -93,9 +93,8 @@ def ask(call: str, text: str, status: int = 200, *, new: bool = True) -> Any:
         return error
 
 
-@given(
-    st.sampled_from(sorted(CALLS)), answers, st.sampled_from([200, 200, 200, 400, 404, 500]), st.booleans()
-)
+@pytest.mark.parametrize("call", sorted(CALLS))
+@given(body=answers, status=st.sampled_from([200, 200, 200, 400, 404, 500]), new=st.booleans())
 def test_any_answer_makes_sense_or_is_a_ports_error(call: str, body: object, status: int, new: bool) -> None:
     came = ask(call, json.dumps(body), status, new=new)
     if call == "get_runs" and isinstance(came, dict):
