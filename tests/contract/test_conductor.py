@@ -9,7 +9,17 @@ import pytest
 
 from podium.adapters.conductor import HttpConductor
 from podium.local import Conductor, free_port
-from podium.ports import Conflict, Gone, Json, NotSent, OutcomeUnknown, Refused, RunState, StartRequest
+from podium.ports import (
+    Conflict,
+    Gone,
+    Json,
+    NotRegistered,
+    NotSent,
+    OutcomeUnknown,
+    Refused,
+    RunState,
+    StartRequest,
+)
 from support.eventually import eventually
 
 pytestmark = pytest.mark.slow
@@ -154,10 +164,10 @@ async def test_a_start_is_found_at_once_by_its_correlation_id(http: HttpConducto
 
 
 async def test_a_start_of_a_version_that_is_not_there_was_not_sent(http: HttpConductor, name: str) -> None:
-    with pytest.raises(NotSent, match="version 1"):
+    with pytest.raises(NotRegistered, match="version 1"):
         await http.start(StartRequest(name, 1, "c", {}))
     await http.put_definition(definition(name))
-    with pytest.raises(NotSent, match="version 9"):
+    with pytest.raises(NotRegistered, match="version 9"):
         await http.start(StartRequest(name, 9, "c", {}))
 
 
@@ -290,7 +300,7 @@ async def test_a_start_without_its_sub_workflow_makes_no_run_and_may_be_tried_ag
     sub = {"type": "SUB_WORKFLOW", "subWorkflowParam": {"name": f"{name}-inner"}}
     await http.put_definition(definition(name, {"name": "s", "taskReferenceName": "s", **sub}))
     request = StartRequest(name, 1, f"c.{name}", {})
-    with pytest.raises(NotSent, match=f"{name}-inner"):
+    with pytest.raises(NotRegistered, match=f"{name}-inner"):
         await http.start(request)
     assert await http.find_runs(name, f"c.{name}") == []
     await http.put_definition(definition(f"{name}-inner"))

@@ -557,8 +557,17 @@ def test_restart_of_a_run_that_cannot_be_ended_now_is_not_used_up() -> None:
     assert effect.requeue_after == timedelta(seconds=5)
 
 
-@pytest.mark.parametrize("newer", [None, {"id": "2", "type": "Restart"}])
-def test_an_action_whose_run_is_gone_is_answered_and_pends_no_longer(newer: Json | None) -> None:
+@pytest.mark.parametrize(
+    ("newer", "answered", "again"),
+    [
+        (None, ("1", "Refused"), None),
+        ({"id": "2", "type": "Retry"}, ("1", "Refused"), timedelta(0)),
+        ({"id": "2", "type": "Restart"}, ("2", "Done"), timedelta(0)),
+    ],
+)
+def test_an_action_whose_run_is_gone_is_answered_and_pends_no_longer(
+    newer: Json | None, answered: tuple[str, str], again: timedelta | None
+) -> None:
     seen = intended(view(), RETRY, "0")
     if newer is not None:
         seen = replace(seen, run=seen_of(view(), newer, dict(seen.run.status)).run)
@@ -567,10 +576,8 @@ def test_an_action_whose_run_is_gone_is_answered_and_pends_no_longer(newer: Json
     assert isinstance(effect, Report)
     assert effect.status is not None
     assert "pendingAction" not in effect.status
-    if newer is None:
-        assert effect.status["lastAction"]["result"] == "Refused"
-    else:
-        assert effect.status["phase"] == "Starting" or effect.requeue_after == timedelta(0)
+    last = effect.status["lastAction"]
+    assert ((last["id"], last["result"]), effect.requeue_after) == (answered, again)
 
 
 def test_an_approval_at_a_time_that_is_none_stops_nothing() -> None:

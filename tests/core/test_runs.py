@@ -188,9 +188,7 @@ def test_patience_with_workers_counts_from_when_a_task_could_be_taken(
         assert isinstance(effect, do.Terminate)
     else:
         assert isinstance(effect, Report)
-        assert effect.requeue_after == timedelta(seconds=left - 5) or effect.requeue_after == timedelta(
-            seconds=left
-        )
+        assert effect.requeue_after == timedelta(seconds=left)
 
 
 def test_a_run_that_was_made_paused_is_started_however_long_that_was() -> None:
@@ -292,6 +290,20 @@ def test_without_isolation_any_worker_may_take_the_tasks() -> None:
             False,
         ),
         (
+            "its sub-workflow is not registered",
+            replace(starting(), outcome=StartOutcome("NotRegistered", "", "no definition of inner")),
+            "Pending",
+            "WorkflowNotReady",
+            False,
+        ),
+        (
+            "not registered any more the second time",
+            replace(starting(attempt=2), outcome=StartOutcome("NotRegistered", "", "gone")),
+            "Starting",
+            "ConductorUnavailable",
+            True,
+        ),
+        (
             "not sent the second time",
             replace(starting(attempt=2), outcome=StartOutcome("NotSent", "", "down")),
             "Starting",
@@ -317,6 +329,15 @@ def test_what_came_of_a_start(story: str, seen: Seen, phase: str, reason: str, k
     assert isinstance(effect, Report)
     assert effect.status is not None
     assert (effect.status["phase"], "conductor" in effect.status) == (phase, keeps_intent)
+
+
+@pytest.mark.parametrize(("age", "pause"), [(1, 5), (50, 5), (300, 30), (86_400, 60)])
+def test_what_is_not_registered_is_asked_for_less_and_less_often(age: float, pause: float) -> None:
+    """Each try writes to the object twice."""
+    seen = starting(age=age)
+    effect = decide_run(replace(seen, outcome=StartOutcome("NotRegistered", "", "inner")), NOW)
+    assert isinstance(effect, Report)
+    assert effect.requeue_after == timedelta(seconds=pause)
 
 
 def test_after_a_restart_it_looks_before_it_sends() -> None:

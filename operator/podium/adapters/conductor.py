@@ -29,6 +29,7 @@ from podium.ports import (
     Conflict,
     Gone,
     Json,
+    NotRegistered,
     NotSent,
     OutcomeUnknown,
     Refused,
@@ -175,7 +176,7 @@ class HttpConductor(ConductorSearch):
     # --- runs ----------------------------------------------------------------------------------------
 
     async def start(self, request: StartRequest) -> str:
-        """Start a run; its id. Raises Refused or NotSent (not created), OutcomeUnknown."""
+        """Start a run; its id. Raises Refused, NotRegistered or NotSent (not created), OutcomeUnknown."""
         body: Json = {
             "name": request.name,
             "version": request.version,
@@ -191,10 +192,10 @@ class HttpConductor(ConductorSearch):
         if answer.status == 429:
             raise NotSent("Conductor is busy (429)")
         if answer.status == 404 and answer.is_its_own:
-            raise NotSent(f"Conductor does not have {request.name} version {request.version}")
+            raise NotRegistered(f"Conductor does not have {request.name} version {request.version}")
         if answer.status == 500 and _NO_SUB_WORKFLOW in answer.words:
             # It looks for them before it makes a run: they may be registered in a moment.
-            raise NotSent(f"a sub-workflow is not registered in Conductor: {answer.words}")
+            raise NotRegistered(f"a sub-workflow is not registered in Conductor: {answer.words}")
         if 400 <= answer.status < 500 and answer.status not in (401, 403, 408) and answer.is_its_own:
             raise Refused(answer.words)
         raise OutcomeUnknown(f"Conductor answered {answer.status} to the start: {answer.words}")

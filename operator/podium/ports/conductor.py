@@ -102,7 +102,7 @@ class Conductor(Protocol):
         ...
 
     async def start(self, request: StartRequest) -> str:
-        """Start a run; its id. Raises Refused (not created), NotSent (not created), OutcomeUnknown."""
+        """Start a run; its id. Raises Refused, NotRegistered, NotSent (all: not created), OutcomeUnknown."""
         ...
 
     async def find_runs(self, name: str, correlation_id: str) -> list[RunSeen]:

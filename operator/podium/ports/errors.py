@@ -27,6 +27,10 @@ class LoginRefused(NotSent):
     """The server does not take our credentials: nothing was done, and nothing will be with these."""
 
 
+class NotRegistered(NotSent):
+    """The server lacks what the request names: nothing was done, and nothing will be before it has it."""
+
+
 class OutcomeUnknown(RetryLater):
     """The request may have been carried out: it must be looked up, never blindly repeated."""
 

@@ -13,6 +13,7 @@ from podium.ports import (
     Clock,
     Conflict,
     Gone,
+    NotRegistered,
     NotSent,
     OutcomeUnknown,
     PortError,
@@ -128,6 +129,8 @@ class RunCalls:
     async def _start(self, seen: Seen, effect: do.Start) -> Seen:
         try:
             workflow_id = await self._link.conductor.start(effect.request)
+        except NotRegistered as error:
+            outcome = StartOutcome("NotRegistered", "", str(error))
         except NotSent as error:
             outcome = StartOutcome("NotSent", "", str(error))
         except OutcomeUnknown as error:

@@ -47,7 +47,7 @@ class DefinitionFacts:
 class StartOutcome:
     """What came of a Start in this pass, or in one whose result is not written yet."""
 
-    kind: Literal["Started", "NotSent", "Unknown", "Refused"]
+    kind: Literal["Started", "NotRegistered", "NotSent", "Unknown", "Refused"]
     workflow_id: str = ""
     message: str = ""
 

@@ -30,6 +30,8 @@ from podium.core.runs.words import (
 )
 from podium.ports import Json, RunSeen, StartRequest
 
+_LONGEST_WAIT = timedelta(minutes=1)
+
 
 def begin(seen: Seen, now: datetime) -> RunEffect:
     run, workflow = seen.run, seen.workflow
@@ -114,19 +116,8 @@ def _intend(
 def continue_start(seen: Seen, now: datetime) -> RunEffect:
     run = seen.run
     conductor: Json = run.status["conductor"]
-    match seen.outcome:
-        case StartOutcome(kind="Refused", message=message):
-            return finish_unstarted(seen, now, "Failed", "StartRefused", message)
-        case StartOutcome(kind="NotSent", message=message):
-            if conductor.get("attempt", 1) > 1:
-                # This one was not sent, but one before may have got through.
-                return starting(seen, "ConductorUnavailable", message, again=WAIT_FOR_CONDUCTOR)
-            # Nothing can have happened: without an intent the next pass begins anew at once.
-            return wait(seen, now, "ConductorUnavailable", message, again=WAIT_FOR_CONDUCTOR)
-        case StartOutcome(kind="Unknown", message=message):
-            return starting(seen, "StartUnconfirmed", message, again=LOOK_AGAIN)
-        case _:
-            pass
+    if (report := _report_outcome(seen, now, conductor)) is not None:
+        return report
     if seen.intent_fresh:
         return _start(seen, now)
     match seen.lookup:
@@ -162,6 +153,32 @@ def continue_start(seen: Seen, now: datetime) -> RunEffect:
         conductor.get("connection"),
         attempt=conductor.get("attempt", 1) + 1,
     )
+
+
+def _report_outcome(seen: Seen, now: datetime, conductor: Json) -> Report | None:
+    """What the start of this pass came to, if it was not carried out or may not have been."""
+    first = conductor.get("attempt", 1) == 1
+    match seen.outcome:
+        case StartOutcome(kind="Refused", message=message):
+            return finish_unstarted(seen, now, "Failed", "StartRefused", message)
+        case StartOutcome(kind="NotRegistered", message=message) if first:
+            pause = _until_registered(seen.run.created, now)
+            return wait(seen, now, "WorkflowNotReady", message, again=pause)
+        case StartOutcome(kind="NotRegistered" | "NotSent", message=message):
+            if not first:
+                # This one was not sent, but one before may have got through.
+                return starting(seen, "ConductorUnavailable", message, again=WAIT_FOR_CONDUCTOR)
+            # Nothing can have happened: without an intent the next pass begins anew at once.
+            return wait(seen, now, "ConductorUnavailable", message, again=WAIT_FOR_CONDUCTOR)
+        case StartOutcome(kind="Unknown", message=message):
+            return starting(seen, "StartUnconfirmed", message, again=LOOK_AGAIN)
+        case _:
+            return None
+
+
+def _until_registered(created: datetime, now: datetime) -> timedelta:
+    """What was applied together is there in seconds; what nobody applies costs less and less to ask for."""
+    return max(WAIT_FOR_CONDUCTOR, min(_LONGEST_WAIT, (now - created) / 10))
 
 
 def _start(seen: Seen, now: datetime) -> RunEffect:
