@@ -130,6 +130,8 @@ async def test_a_large_output_and_logs_come_from_the_conductor_of_the_run(bed: B
         wrong = await ask("output", "r")
         assert wrong.returncode == 2
         assert wrong.stderr == "podium: ConductorConnection team: there is no Secret headers here\n"
+        around = await ask("output", "r", "--conductor-url", bed.server.url.removesuffix("/api"))
+        assert json.loads(around.stdout) == {"text": "x" * 5_000}, around.stderr
         await bed.stop_operator()
 
 

@@ -9,6 +9,7 @@ import click
 
 from podium.adapters.console import PersonalConductor
 from podium.cli.access import Place, Told
+from podium.cli.addresses import api_address
 from podium.core.connection import SecretSeen, build_access, secrets_of
 from podium.core.effects import Unknown
 from podium.core.objects import project_connection
@@ -32,10 +33,9 @@ async def open_conductor(
     `url`: as named on the command line; the login of the run's ConductorConnection is used all the same.
     """
     name = ((run.get("status") or {}).get("conductor") or {}).get("connection")
-    access = await _read_access(place, name) if name else _from_environment()
-    if url:
-        url = url.rstrip("/")
-        access = replace(access or Access(url), url=url if url.endswith("/api") else f"{url}/api")
+    access = await _read_access(place, name, named=url is not None) if name else _from_environment()
+    if (address := api_address(url)) is not None:
+        access = replace(access or Access(address), url=address)
     if access is None:
         raise Told(f"{why}: name Conductor with {_VARIABLES[0]} or --conductor-url")
     try:
@@ -49,11 +49,21 @@ async def open_conductor(
 
 
 def _from_environment() -> Access | None:
-    url = next((os.environ[name] for name in _VARIABLES if os.environ.get(name)), "").rstrip("/")
-    return Access(url if url.endswith("/api") else f"{url}/api") if url else None
+    address = api_address(next((os.environ[name] for name in _VARIABLES if os.environ.get(name)), None))
+    return Access(address) if address else None
 
 
-async def _read_access(place: Place, name: str) -> Access:
+async def _read_access(place: Place, name: str, *, named: bool) -> Access | None:
+    """`named`: the address is known without it; what cannot be read of it is gone without."""
+    try:
+        return await _read_connection(place, name)
+    except Told:
+        if named:
+            return None
+        raise
+
+
+async def _read_connection(place: Place, name: str) -> Access:
     connection = project_connection(await place.get("ConductorConnection", name))
     if connection.spec is None:
         raise Told(f"ConductorConnection {name}: {connection.spec_error}")

@@ -17,6 +17,7 @@ from typing import NoReturn
 
 import click
 
+from podium.cli.addresses import api_address
 from podium.cli.tables import format_table
 from podium.local.cache import Cache
 from podium.local.cluster import Source
@@ -108,7 +109,7 @@ def up(
     modules = tuple(part.strip() for part in (functions or "").split(",") if part.strip())
     wishes = Wishes(
         context=context,
-        conductor_url=_api_address(conductor_url or os.environ.get("PODIUM_CONDUCTOR_URL")),
+        conductor_url=api_address(conductor_url or os.environ.get("PODIUM_CONDUCTOR_URL")),
         namespaces=_namespaces(namespaces),
         operator=not no_operator,
         worker=not no_worker,
@@ -269,14 +270,6 @@ def _stack(name: str, progress: Progress | None = None) -> Stack:
     if not name.replace("-", "").isalnum() or not name.isascii() or name != name.lower().strip("-"):
         raise LocalError(f'"{name}" cannot be the name of a stack: use small letters, digits and hyphens.')
     return Stack(name, state_root(), Cache.of(), progress or PlainProgress(sys.stderr))
-
-
-def _api_address(url: str | None) -> str | None:
-    """Conductor's API lives under /api; people name the server with or without it."""
-    if url is None:
-        return None
-    url = url.rstrip("/")
-    return url if url.endswith("/api") else f"{url}/api"
 
 
 def _namespaces(text: str | None) -> tuple[str, ...]:
