@@ -308,13 +308,16 @@ async def test_a_long_history_is_not_read_to_begin_with(followed: Followed) -> N
 
 async def test_after_a_flood_what_is_watched_is_read_and_not_what_moved(followed: Followed) -> None:
     followed.conductor.moved = [Moved("w1", "c.w1", 1)]
-    followed.add("w1")
-    await followed.until_woken(1)
+    followed.add("w1", "ended")
+    await followed.until_woken(2)
     await followed.tracker.sweep()
+    followed.tracker.settle("ended")
     followed.conductor.set_state("w1", "PAUSED")
+    followed.conductor.set_state("ended", "RUNNING")
     followed.conductor.moved = [Moved(f"x{n}", "", 10_000 + n) for n in range(20_000)]
     await followed.tracker.sweep()
-    await followed.until_woken(2)
+    await followed.until_woken(4)
+    assert sorted(followed.woken[2:]) == ["ended", "w1"]
     assert followed.strangers == []
     await followed.tracker.sweep()
     assert len(followed.strangers) <= 5_001  # those of the last five seconds

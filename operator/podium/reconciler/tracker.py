@@ -170,8 +170,11 @@ class RunTracker:
             self._read_in_turn()
             return
         if len(moved) >= _MOST_MOVED:
-            # After an outage of a busy server: what is watched is read sooner than what moved.
+            # After an outage of a busy server: what is watched is read sooner than what moved, and also
+            # what had ended, for it may have been set going again.
             await self._begin_sweeping()
+            for workflow_id in self._keys:
+                self.refresh(workflow_id)
             return
         swept: dict[tuple[str, int], None] = {}
         for item in moved:
