@@ -11,13 +11,10 @@ from hypothesis import strategies as some
 from podium.api.v1alpha1 import FINALIZER
 from podium.core import effects as do
 from podium.core.effects import Report, Unknown
-from podium.core.objects import project_workflow, project_workflow_run
+from podium.core.objects import project_workflow_run
 from podium.core.runs import Policy, Seen, WorkflowFacts, decide_run
-from podium.ports import Json, Key, NotSent, Outage, PortError, RunSeen
-from podium.reconciler.connections import Connections, Link
-from podium.reconciler.runs import RunReconciler
-from podium.reconciler.store import Store
-from support.fakes import FakeClock, FakeCluster, FakeConductor, FakeRecorder, FakeTracker, run_now
+from podium.ports import Json, NotSent, Outage, RunSeen
+from support.one_run import World
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 POLICY = Policy("cluster")
@@ -136,52 +133,18 @@ what_happens = some.lists(
 )
 
 
-class World:
+class Shaken(World):
     """One run that goes on, and a Conductor that comes, goes and loses its data."""
 
     def __init__(self) -> None:
-        self.clock = FakeClock()
-        self.cluster = FakeCluster()
-        self.conductor = FakeConductor(self.clock, lasts=1e9)
-        self.conductor.definitions["studio.video", 1] = {"name": "studio.video", "version": 1}
-        conditions = [{"type": "Ready", "status": "True", "reason": "Registered"}]
-        registered = {"name": "studio.video", "version": 1}
-        status = {"observedGeneration": 1, "conductor": registered, "conditions": conditions}
-        spec = {"definition": {"name": "video", "tasks": []}}
-        self.cluster.put("Workflow", "video", {"spec": spec, "status": status})
-        self.key: Key = self.cluster.put("WorkflowRun", "v1", {"spec": {"workflow": "video"}})
-        self.restart()
+        super().__init__(lasts=1e9, status_interval=0.0)
         for _ in range(3):
             self.step()
         self.backup = (self.conductor.store, dict(self.conductor.runs), dict(self.conductor.appears))
 
-    def restart(self) -> None:
-        self.store, self.tracker = Store(), FakeTracker(self.conductor)
-        self.reconciler = RunReconciler(
-            self.cluster,
-            Connections(Link(self.conductor, self.tracker), self.store),  # type: ignore[arg-type]
-            self.clock,
-            FakeRecorder(),
-            self.store,
-            Policy("cluster"),
-            status_interval=0.0,
-        )
-
-    @property
-    def status(self) -> Json:
-        status: Json = self.cluster.objects[self.key]["status"]
-        return status
-
-    def step(self) -> None:
-        for body in run_now(self.cluster.list("Workflow")):
-            self.store.put_workflow(project_workflow(body))
-        for body in run_now(self.cluster.list("WorkflowRun")):
-            self.store.put_run(project_workflow_run(body))
+    def step(self) -> float | None:
         self.clock.advance(2.0)
-        try:
-            run_now(self.reconciler.reconcile(self.key))
-        except PortError:
-            self.clock.advance(1.0)
+        return super().step()
 
     def happen(self, what: str) -> None:
         conductor = self.conductor
@@ -210,7 +173,7 @@ class World:
 @given(what_happens)
 @settings(max_examples=300, deadline=None)
 def test_no_outage_and_no_lost_data_makes_a_run_fail_or_start_twice(happened: list[str]) -> None:
-    world = World()
+    world = Shaken()
     assert world.status["phase"] == "Running"
     for what in happened:
         world.happen(what)

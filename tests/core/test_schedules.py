@@ -609,11 +609,15 @@ def test_a_run_may_be_forgotten_once_the_status_has_moved_past_it() -> None:
     late, early = NOON, datetime(2026, 5, 1, 5, tzinfo=UTC)
     tickets = [Ticket("s", late), Ticket("s", early, "Backfill", "b"), Ticket("s", late, "Now", "1")]
     before = seen(asked, status=standing(NOON - timedelta(hours=1))).workflow
-    assert [is_settled(run(ticket), before) for ticket in tickets] == [False, False, False]
+    assert [is_settled(run(ticket), before, read_standings(before)) for ticket in tickets] == [
+        False,
+        False,
+        False,
+    ]
     moved = {"lastTime": "2026-06-01T12:00:00Z", "lastRunNow": "1"}
     backfill = {"id": "b", "reached": "2026-05-01T05:00:00Z"}
     after = seen(asked, status=standing(NOON - timedelta(hours=1), **moved, backfill=backfill)).workflow
-    assert [is_settled(run(ticket), after) for ticket in tickets] == [True, True, True]
+    assert [is_settled(run(ticket), after, read_standings(after)) for ticket in tickets] == [True, True, True]
 
 
 # --- the status -------------------------------------------------------------------------------------

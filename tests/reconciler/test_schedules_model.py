@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from podium.core.objects import WorkflowRun, is_finished, project_workflow, project_workflow_run
 from podium.core.schedules import is_settled, parse_cron, ticket_of
+from podium.core.schedules.status import read_standings
 from podium.ports import Conflict, Json, Key, PortError, Refused, RetryLater
 from podium.reconciler import schedules
 from podium.reconciler.schedules import ScheduleReconciler
@@ -167,7 +168,7 @@ class World:
         """Retention at its hardest: whatever may be deleted is."""
         workflow = project_workflow(self.cluster.objects[self.key])
         for run in self.runs:
-            if is_finished(run) and is_settled(run, workflow):
+            if is_finished(run) and is_settled(run, workflow, read_standings(workflow)):
                 del self.cluster.objects[run.key]
 
     def _age(self) -> None:

@@ -38,6 +38,7 @@ class World:
         lose_answers: Iterable[bool] = (),
         wait: float = WAIT,
         lasts: float = 1.0,
+        status_interval: float = 1.0,
     ) -> None:
         self.clock = FakeClock()
         self.cluster = FakeCluster()
@@ -47,6 +48,7 @@ class World:
         self.cluster.lose_answer = itertools.chain(lose_answers, itertools.repeat(False))
         self.recorder = FakeRecorder()
         self.wait = wait
+        self._status_interval = status_interval
         self.kills = 0
         self._kill_at = frozenset(kill_at)
         self._boundary = itertools.count()
@@ -88,7 +90,7 @@ class World:
             self.recorder,
             self.store,
             Policy(CLUSTER, unknown_start_wait=timedelta(seconds=self.wait)),
-            status_interval=1.0,
+            status_interval=self._status_interval,
             crash=self._crash,
         )
         self.watch()

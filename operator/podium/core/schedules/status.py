@@ -48,15 +48,13 @@ def read_standings(workflow: Workflow) -> dict[str, ScheduleStatus]:
     return found
 
 
-def is_settled(
-    run: WorkflowRun, workflow: Workflow, standings: Mapping[str, ScheduleStatus] | None = None
-) -> bool:
+def is_settled(run: WorkflowRun, workflow: Workflow, standings: Mapping[str, ScheduleStatus]) -> bool:
     """Whether a run may be forgotten: the status has moved past it, it would not be made again.
 
-    `standings`: those of the Workflow, if they were read already. To read them takes longer than all else.
+    `standings`: those of the Workflow. To read them takes longer than all else, and serves many runs.
     """
     ticket = ticket_of(run)
-    standing = (read_standings(workflow) if standings is None else standings).get(run.schedule)
+    standing = standings.get(run.schedule)
     if ticket is None or standing is None:
         return True
     match ticket.cause:
