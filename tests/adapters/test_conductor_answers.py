@@ -6,6 +6,7 @@ import pytest
 
 from podium.adapters.conductor_answers import Answer, NoEndpoint, raise_for
 
+NO_INNER = "The Task studio.inner defined as a sub-workflow has no workflow definition available"
 NO_GET = "Request method 'GET' is not supported"
 
 
@@ -31,6 +32,13 @@ def test_an_older_server_is_told_from_an_ill_one_and_from_what_is_absent(
         assert answer.outcome(wants_json=True)[0] == "fine"
         with pytest.raises(NoEndpoint):
             raise_for(answer)
+
+
+@pytest.mark.parametrize(("message", "outcome"), [(NO_INNER, "fine"), ("out of order", "broken")])
+def test_one_tenants_missing_sub_workflow_is_no_outage_for_all(message: str, outcome: str) -> None:
+    answer = Answer(500, json.dumps({"message": message}), "application/json")
+    assert answer.outcome(wants_json=False)[0] == outcome
+    assert answer.lacks_sub_workflow is (outcome == "fine")
 
 
 def test_the_404_of_something_else_is_no_older_server() -> None:

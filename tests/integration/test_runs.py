@@ -8,6 +8,7 @@ import pytest
 from podium.ports import Json
 from support.bed import Bed, condition, workflow, workflow_run
 from support.eventually import eventually
+from support.guarded_proxy import GuardedProxy
 
 pytestmark = pytest.mark.slow
 
@@ -149,6 +150,32 @@ async def test_a_run_waits_for_its_workflow(bed: Bed) -> None:
     assert condition(body, "Ready")["reason"] == "WorkflowNotFound"
     await bed.apply(workflow("later", "a"))
     await bed.until_phase("early", "Succeeded")
+
+
+async def test_a_run_starts_once_its_sub_workflow_is_registered_and_asks_calmly(bed: Bed) -> None:
+    call = {"name": "s", "taskReferenceName": "s", "type": "SUB_WORKFLOW"}
+    call |= {"subWorkflowParam": {"name": "inner"}}
+    async with GuardedProxy(bed.server.url) as door:
+        await bed.start_operator(conductor_url=door.url)
+        await bed.start_worker("a")
+        await bed.apply(workflow("outer", definition={"tasks": [call]}), workflow_run("r", "outer"))
+        body = await bed.until(
+            "WorkflowRun", "r", lambda body: ".inner defined" in condition(body, "Ready").get("message", "")
+        )
+        assert (body["status"]["phase"], condition(body, "Ready")["reason"]) == (
+            "Pending",
+            "WorkflowNotReady",
+        )
+        await bed.apply(workflow("inner", "a"))
+        await bed.until_phase("r", "Succeeded")
+        tries = [
+            status for _, method, path, status in door.answers if (method, path) == ("POST", "/api/workflow")
+        ]
+        # One in five seconds: each writes to the object twice, and 500 is no outage of Conductor.
+        assert (tries[0], tries[-1]) == (500, 200)
+        assert len(tries) <= 3
+        assert await bed.events("ConductorUnavailable") == []
+        await bed.stop_operator()
 
 
 async def test_a_run_is_pinned_to_the_version_it_started_with(bed: Bed) -> None:

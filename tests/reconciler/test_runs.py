@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from podium.ports import RunSeen, TaskSeen
+from support.fakes import Fate
 from support.one_run import World
 
 
@@ -96,3 +97,21 @@ def test_a_run_that_fails_before_its_id_is_written_says_why() -> None:
     world.tracker.read()
     world.live(10)
     assert (world.status["phase"], world.status["message"]) == ("Failed", "a failed: no more room")
+
+
+@pytest.mark.parametrize(
+    ("fate", "reason"), [("not registered", "WorkflowNotReady"), ("not sent", "ConductorUnavailable")]
+)
+def test_a_start_that_came_to_nothing_has_a_rest_whatever_wakes_the_run(fate: Fate, reason: str) -> None:
+    """The news of what was written for a try came before its answer once, and made the next try at once."""
+    world = World([(fate, 0.0)] * 2)
+    for _ in range(20):
+        world.step()
+        world.cluster.touch(world.key)
+        world.watch()
+    assert world.conductor.calls["start"] == 1
+    ready = next(item for item in world.status["conditions"] if item["type"] == "Ready")
+    assert (world.status["phase"], ready["reason"]) == ("Pending", reason)
+    world.live(30)
+    assert world.status["phase"] == "Succeeded"
+    assert world.conductor.calls["start"] == 3

@@ -19,6 +19,7 @@ from podium.ports import (
     Json,
     Key,
     Moved,
+    NotRegistered,
     NotSent,
     Outage,
     OutcomeUnknown,
@@ -34,8 +35,8 @@ from podium.ports import (
 
 T = TypeVar("T")
 BEGINNING = datetime(2026, 1, 1, tzinfo=UTC)
-START_FATES = ("answered", "answer lost", "request lost", "not sent", "killed")
-Fate = Literal["answered", "answer lost", "request lost", "not sent", "killed"]
+START_FATES = ("answered", "answer lost", "request lost", "not sent", "not registered", "killed")
+Fate = Literal["answered", "answer lost", "request lost", "not sent", "not registered", "killed"]
 
 
 class Killed(BaseException):
@@ -325,6 +326,8 @@ class FakeConductor:
         fate, delay = next(self.fates)
         if fate == "not sent":
             raise NotSent("no connection")
+        if fate == "not registered":
+            raise NotRegistered("no definition of inner")
         if any(run.correlation_id == request.correlation_id for run in self.runs.values()):
             self.rash_starts.append(request.correlation_id)
         if fate == "request lost":

@@ -42,7 +42,6 @@ from podium.ports import (
 log = logging.getLogger(__name__)
 
 _NO_RUN = "No such workflow"
-_NO_SUB_WORKFLOW = "has no workflow definition available"
 _PASSES = re.compile(
     r"SQLITE_BUSY|database is locked|deadlock|serializ|lock timeout|timed out|connection|duplicate key",
     re.IGNORECASE,
@@ -193,7 +192,7 @@ class HttpConductor(ConductorSearch):
             raise NotSent("Conductor is busy (429)")
         if answer.status == 404 and answer.is_its_own:
             raise NotRegistered(f"Conductor does not have {request.name} version {request.version}")
-        if answer.status == 500 and _NO_SUB_WORKFLOW in answer.words:
+        if answer.lacks_sub_workflow:
             # It looks for them before it makes a run: they may be registered in a moment.
             raise NotRegistered(f"a sub-workflow is not registered in Conductor: {answer.words}")
         if 400 <= answer.status < 500 and answer.status not in (401, 403, 408) and answer.is_its_own:

@@ -21,6 +21,7 @@ from podium.ports import (
 
 LONGEST_WORDS = 400
 LONGEST_ANSWER = 2**26
+_NO_SUB_WORKFLOW = "has no workflow definition available"
 _NO_METHOD = re.compile(r"Request method '\w+' is not supported")
 
 
@@ -67,9 +68,14 @@ class Answer:
             case status:
                 return status in (405, 501)
 
+    @property
+    def lacks_sub_workflow(self) -> bool:
+        """Whether it refuses a start, with 500, since a sub-workflow is not registered: no run was made."""
+        return self.status == 500 and self.is_its_own and _NO_SUB_WORKFLOW in self.words
+
     def outcome(self, *, wants_json: bool) -> tuple[Outcome, str]:
         """What it says of the server that answered."""
-        if self.is_no_endpoint:
+        if self.is_no_endpoint or self.lacks_sub_workflow:
             return "fine", ""
         if self.status >= 500 or self.status == 429:
             return "broken", f"Conductor answers HTTP {self.status}"

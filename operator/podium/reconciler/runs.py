@@ -48,8 +48,17 @@ class _Memory:
     """Since when something is to be written that is not urgent."""
     children: frozenset[str] = frozenset()
     """Runs of sub-workflows that are watched for it."""
+    tried: tuple[StartOutcome, datetime] | None = None
+    """The last start that came to nothing, and when."""
     refreshed: tuple[int, datetime] | None = None
     """For which sign of life it was to be read anew, and when."""
+
+    def remember(self, outcome: StartOutcome, now: datetime) -> None:
+        """What came of a start."""
+        if outcome.kind == "Started":
+            self.started_id = outcome.workflow_id
+        elif outcome.kind in ("NotRegistered", "NotSent"):
+            self.tried = (outcome, now)
 
 
 class RunReconciler:
@@ -106,7 +115,7 @@ class RunReconciler:
         workflow_id = (run.status.get("conductor") or {}).get("workflowId") or memory.started_id
         outcome = StartOutcome("Started", memory.started_id) if memory.started_id else None
         seen = Seen(run=run, workflow=self._workflow_facts(run), policy=self._policy, outcome=outcome)
-        seen = replace(seen, purge=self._wants_purge(run), refreshed=memory.refreshed)
+        seen = replace(seen, purge=self._wants_purge(run), refreshed=memory.refreshed, tried=memory.tried)
         link = memory.link
         if isinstance(link, Unknown):
             # Whatever would be asked of it cannot be known; a run that is at rest asks nothing.
@@ -216,8 +225,8 @@ class RunReconciler:
                 link = hurried(usable(memory.link), run.deleting_since, timeout, now)
                 calls = RunCalls(link, self._clock, self._recorder, self._crash)
                 after = await calls.carry_out(seen, effect)
-                if after.outcome is not None and after.outcome.kind == "Started":
-                    memory.started_id = after.outcome.workflow_id
+                if isinstance(effect, do.Start) and after.outcome is not None:
+                    memory.remember(after.outcome, self._clock.now())
                 return after
 
     # --- reporting -----------------------------------------------------------------------------------

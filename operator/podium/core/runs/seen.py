@@ -83,6 +83,8 @@ class Seen:
     intent_fresh: bool = False
     """The intent in `run.status` was written in this very pass and nothing was sent since."""
     outcome: StartOutcome | None = None
+    tried: tuple[StartOutcome, datetime] | None = None
+    """The last start before this pass that came to nothing, and when."""
     fresh: bool = False
     """`conductor` was read in this pass."""
     done: frozenset[str] = frozenset()

@@ -1,8 +1,10 @@
 """From the manifest to a started run: the intent first, then the start, and what to do when it got lost."""
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from podium.api.v1alpha1 import FINALIZER
+from podium.api.v1alpha1.reasons import Reason
 from podium.api.v1alpha1.workflow_run import WorkflowRunSpec
 from podium.core import effects as do
 from podium.core.durations import format_precise_time, parse_time
@@ -38,7 +40,7 @@ def begin(seen: Seen, now: datetime) -> RunEffect:
     assert run.spec is not None
     if run.spec.desired_state == "Terminated":
         return finish_unstarted(seen, now, "Terminated", "Terminated", "terminated before it was started")
-    blocked = _blocked(seen, now)
+    blocked = _blocked(seen, now) or _rest(seen, now)
     if blocked is not None:
         return blocked
     assert workflow is not None
@@ -157,28 +159,34 @@ def continue_start(seen: Seen, now: datetime) -> RunEffect:
 
 def _report_outcome(seen: Seen, now: datetime, conductor: Json) -> Report | None:
     """What the start of this pass came to, if it was not carried out or may not have been."""
-    first = conductor.get("attempt", 1) == 1
     match seen.outcome:
         case StartOutcome(kind="Refused", message=message):
             return finish_unstarted(seen, now, "Failed", "StartRefused", message)
-        case StartOutcome(kind="NotRegistered", message=message) if first:
-            pause = _until_registered(seen.run.created, now)
-            return wait(seen, now, "WorkflowNotReady", message, again=pause)
-        case StartOutcome(kind="NotRegistered" | "NotSent", message=message):
-            if not first:
+        case StartOutcome(kind="NotRegistered" | "NotSent", message=message) as outcome:
+            if conductor.get("attempt", 1) > 1:
                 # This one was not sent, but one before may have got through.
                 return starting(seen, "ConductorUnavailable", message, again=WAIT_FOR_CONDUCTOR)
-            # Nothing can have happened: without an intent the next pass begins anew at once.
-            return wait(seen, now, "ConductorUnavailable", message, again=WAIT_FOR_CONDUCTOR)
+            # Nothing can have happened: without an intent the next try begins anew.
+            return _rest(replace(seen, tried=(outcome, now)), now)
         case StartOutcome(kind="Unknown", message=message):
             return starting(seen, "StartUnconfirmed", message, again=LOOK_AGAIN)
         case _:
             return None
 
 
-def _until_registered(created: datetime, now: datetime) -> timedelta:
-    """What was applied together is there in seconds; what nobody applies costs less and less to ask for."""
-    return max(WAIT_FOR_CONDUCTOR, min(_LONGEST_WAIT, (now - created) / 10))
+def _rest(seen: Seen, now: datetime) -> Report | None:
+    """What came to nothing is tried again after a rest, whatever wakes the run: each try writes twice."""
+    if seen.tried is None:
+        return None
+    outcome, at = seen.tried
+    reason: Reason = "ConductorUnavailable"
+    pause = WAIT_FOR_CONDUCTOR
+    if outcome.kind == "NotRegistered":
+        # What was applied together is there in seconds; what nobody applies is asked for less and less.
+        pause = max(pause, min(_LONGEST_WAIT, (at - seen.run.created) / 10))
+        reason = "WorkflowNotReady"
+    left = at + pause - now
+    return wait(seen, now, reason, outcome.message, again=left) if left > timedelta(0) else None
 
 
 def _start(seen: Seen, now: datetime) -> RunEffect:
