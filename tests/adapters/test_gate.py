@@ -11,7 +11,16 @@ from aiohttp import web
 from podium.adapters import gate
 from podium.adapters.conductor import HttpConductor
 from podium.core.outage import MOST_BROKEN, Outcome
-from podium.ports import LoginRefused, NotSent, OutcomeUnknown, PortError, Refused, RetryLater, StartRequest
+from podium.ports import (
+    LoginRefused,
+    NotRegistered,
+    NotSent,
+    OutcomeUnknown,
+    PortError,
+    Refused,
+    RetryLater,
+    StartRequest,
+)
 from support.eventually import eventually
 
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -150,7 +159,7 @@ HTML = "<html>default backend</html>"
         (always(400, "no", "text/plain"), OutcomeUnknown),
         (always(502, HTML, "text/html"), OutcomeUnknown),
         (always(400, '{"message": "no input"}'), Refused),
-        (always(404, '{"message": "no such workflow"}'), NotSent),
+        (always(404, '{"message": "no such workflow"}'), NotRegistered),
         (always(429, "slow down", "text/plain"), NotSent),
     ],
 )

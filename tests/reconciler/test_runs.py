@@ -1,5 +1,6 @@
 """What a pass over a run looks at in Conductor: its own sub-workflows, and nobody else's."""
 
+import itertools
 from dataclasses import replace
 
 import pytest
@@ -115,3 +116,20 @@ def test_a_start_that_came_to_nothing_has_a_rest_whatever_wakes_the_run(fate: Fa
     world.live(30)
     assert world.status["phase"] == "Succeeded"
     assert world.conductor.calls["start"] == 3
+
+
+def test_an_action_that_was_not_sent_has_a_rest_too() -> None:
+    world = World(lasts=1.0)
+    world.live_until_finished()
+    world.conductor.action_fates = itertools.chain(
+        [("not sent", 0.0)] * 2, itertools.repeat(("answered", 0.0))
+    )
+    spec = world.cluster.objects[world.key]["spec"] | {"action": {"id": "1", "type": "Restart"}}
+    world.cluster.put("WorkflowRun", "v1", {"spec": spec})
+    for _ in range(20):
+        world.step()
+        world.cluster.touch(world.key)
+        world.watch()
+    assert world.conductor.calls["Restart"] == 1
+    world.live(30)
+    assert (world.conductor.calls["Restart"], world.status["lastAction"]["result"]) == (3, "Done")

@@ -50,6 +50,8 @@ class _Memory:
     """Runs of sub-workflows that are watched for it."""
     tried: tuple[StartOutcome, datetime] | None = None
     """The last start that came to nothing, and when."""
+    asked: tuple[str, datetime] | None = None
+    """The action whose intent was written last, and when."""
     refreshed: tuple[int, datetime] | None = None
     """For which sign of life it was to be read anew, and when."""
 
@@ -115,7 +117,13 @@ class RunReconciler:
         workflow_id = (run.status.get("conductor") or {}).get("workflowId") or memory.started_id
         outcome = StartOutcome("Started", memory.started_id) if memory.started_id else None
         seen = Seen(run=run, workflow=self._workflow_facts(run), policy=self._policy, outcome=outcome)
-        seen = replace(seen, purge=self._wants_purge(run), refreshed=memory.refreshed, tried=memory.tried)
+        seen = replace(
+            seen,
+            purge=self._wants_purge(run),
+            refreshed=memory.refreshed,
+            tried=memory.tried,
+            asked=memory.asked,
+        )
         link = memory.link
         if isinstance(link, Unknown):
             # Whatever would be asked of it cannot be known; a run that is at rest asks nothing.
@@ -217,6 +225,8 @@ class RunReconciler:
                     run.key, status, uid=run.uid, resource_version=run.resource_version
                 )
                 memory.written = self._clock.now()
+                if pending := status.get("pendingAction"):
+                    memory.asked = (pending["id"], memory.written)
                 return replace(seen, run=self._keep(body), intent_fresh=True, lookup=None, outcome=None)
             case Report():
                 raise AssertionError("a report is not carried out")

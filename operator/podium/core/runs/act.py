@@ -29,6 +29,8 @@ class Acted:
     fields: Json = field(default_factory=dict)
     notes: tuple[Note, ...] = ()
     again: timedelta | None = None
+    urgent: bool = False
+    """What it says is known now and is not to be found out later."""
 
 
 def act(seen: Seen, now: datetime, view: RunSeen) -> RunEffect | Acted:
@@ -41,6 +43,11 @@ def act(seen: Seen, now: datetime, view: RunSeen) -> RunEffect | Acted:
     action = new_action(seen)
     if action is None or not run.status["conductor"].get("workflowId"):
         return Acted(kept_action(run.status))
+    if seen.asked is not None and seen.asked[0] == action.id:
+        # It came to nothing: it has a rest, whatever wakes the run, as each try writes twice.
+        left = seen.asked[1] + WAIT_FOR_CONDUCTOR - now
+        if left > timedelta(0):
+            return Acted(kept_action(run.status), again=left)
     return _begin(seen, now, view, action, attempt=1)
 
 
@@ -226,14 +233,14 @@ def _settle(seen: Seen, now: datetime, view: RunSeen, pending: Json) -> RunEffec
         case None if seen.intent_fresh:
             if kind == "Restart" and "Terminate" in seen.done and not has_ended(view):
                 # It could not be ended now, so nothing was sent: the next pass begins anew.
-                return Acted(last, again=WAIT_FOR_CONDUCTOR)
+                return Acted(last, again=WAIT_FOR_CONDUCTOR, urgent=True)
             effect = _send(seen, view, pending)
             return effect or refused(action_id, kind, "spec.action was changed before it was sent", now)
         case ActionOutcome("Refused", message):
             return refused(action_id, kind, message, now)
         case ActionOutcome("NotSent"):
             # Nothing has happened: the next pass begins anew.
-            return Acted(last, again=WAIT_FOR_CONDUCTOR)
+            return Acted(last, again=WAIT_FOR_CONDUCTOR, urgent=True)
         case ActionOutcome("Sent"):
             return done(action_id, kind, now) if seen.fresh else do.ReadRun(view.workflow_id)
         case _:

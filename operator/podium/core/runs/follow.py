@@ -160,7 +160,9 @@ def _follow_seen(seen: Seen, now: datetime, status: Json, view: RunSeen) -> RunE
         words,
         notes=(*acted.notes, *transition_notes(before, status, conductor)),
         requeue_after=min(again, default=None),
-        urgent=bool(acted.notes) or (moved and not (before == "Starting" and status["phase"] == "Running")),
+        urgent=bool(acted.notes)
+        or acted.urgent
+        or (moved and not (before == "Starting" and status["phase"] == "Running")),
     )
 
 

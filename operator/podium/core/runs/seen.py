@@ -98,6 +98,8 @@ class Seen:
     isolated: bool = True
     """Whether its tasks go to the domain of its namespace: its Conductor's setting."""
     acted: ActionOutcome | None = None
+    asked: tuple[str, datetime] | None = None
+    """The id of the action whose intent was written last, before this pass, and when."""
     children: Mapping[str, RunSeen | Literal["Absent"]] = field(default_factory=dict)
     """Runs of sub-workflows that have not ended well, by id."""
     read_children: frozenset[str] = frozenset()
