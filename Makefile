@@ -7,6 +7,7 @@ BENCH ?=
 TESTS ?= tests
 ARCHIVES ?=
 JOBS ?= auto
+SERVERS ?= 2
 
 # Says which tests took longest. A half in which there are no tests (TESTS=tests/core) is no failure.
 pytest = $(BIN)/python -m pytest --durations=15 --durations-min=5 $(1) || { code=$$?; [ $$code -eq 5 ] || exit $$code; }
@@ -29,10 +30,10 @@ $(VENV)/.ready: pyproject.toml
 demo: venv ## the examples on a real API server and a real Conductor, from nothing
 	@$(BIN)/podium demo
 
-test: venv ## all tests: first those without servers, in parallel, then those on the real servers
+test: venv ## all tests: first those without servers, then those on the real ones; JOBS=… SERVERS=…
 	@$(BIN)/python -m podium.local prepare --node=auto
 	@$(call pytest,$(TESTS) -m 'not bench and not slow' -n $(JOBS) --dist worksteal)
-	@$(call pytest,$(TESTS) -m 'slow and not bench')
+	@$(call pytest,$(TESTS) -m 'slow and not bench' -n $(SERVERS) --dist loadfile --no-loadscope-reorder)
 
 lint: venv ## formatting, lint, strict types, import rules, module sizes, generated files
 	@$(BIN)/ruff format --check .
