@@ -1,4 +1,4 @@
-"""The real servers that tests share: one API server and one Conductor for a whole run, or for each process of it."""
+"""The real servers that tests share: one API server and one Conductor for each process that runs tests."""
 
 import asyncio
 import os

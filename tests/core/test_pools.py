@@ -132,6 +132,24 @@ def test_before_anyone_goes_the_pods_are_asked_and_only_idle_ones_are_marked() -
     assert step.manifest["spec"]["replicas"] == 1
 
 
+def test_where_pods_cannot_be_marked_none_goes_and_it_is_told_and_the_rest_goes_on() -> None:
+    pods = (pod("a"), pod("b"))
+    of = seen(2, pods, {"a": 0, "b": 1}, done=frozenset({"loads"}))
+    assert isinstance(decide_pool(of, NOW), do.MarkPod)
+    of = replace(of, unmarked="Pod a: it cannot be marked: no")
+    found = decide_pool(of, NOW)
+    assert isinstance(found, Assessment)
+    assert (found.verdict.replicas, found.verdict.why) == (2, None)
+    made, _, conditions = report(of)
+    assert conditions["Ready"]["reason"] == "PodsRefused"
+    assert made.requeue_after is not None, "it is tried again"
+    step = decide_pool(replace(of, pool=pool(concurrency=7)), NOW)
+    assert isinstance(step, do.Apply)
+    assert step.manifest["spec"]["replicas"] == 2, "another template is applied all the same"
+    step = decide_pool(replace(of, pool=pool(suspend=True)), NOW)
+    assert isinstance(step, do.MarkPod | do.Apply), "where all go, none has to be first"
+
+
 def test_it_shrinks_by_no_more_than_the_idle_pods() -> None:
     """Ten tasks fit into three pods, and are spread over five."""
     pods = tuple(pod(name) for name in "abcdef")
@@ -346,6 +364,10 @@ def test_delayed_tasks_and_those_of_paused_runs_are_no_backlog() -> None:
         (run(), True),
         (run(task("COMPLETED"), task("IN_PROGRESS", system_type="HUMAN")), False),
         (run(task("IN_PROGRESS", system_type="WAIT")), False),
+        (run(task("IN_PROGRESS", system_type="HUMAN"), task("IN_PROGRESS", system_type="JOIN")), False),
+        (run(task("IN_PROGRESS", system_type="HUMAN"), task("IN_PROGRESS", system_type="DO_WHILE")), False),
+        (run(task("IN_PROGRESS", system_type="HUMAN"), task("SCHEDULED")), True),
+        (run(task("COMPLETED"), task("IN_PROGRESS", system_type="JOIN")), True),
         (run(task(), state="PAUSED"), False),
     ],
 )
@@ -427,6 +449,8 @@ def test_what_the_template_says_wins() -> None:
     assert {"name": "WORKER_CONCURRENCY", "value": "9"} in env
     assert len([item for item in env if item["name"] == "WORKER_CONCURRENCY"]) == 1
     assert {"name": "WORKER_NAMESPACES", "value": "-"} in env
+    named = {"name": "POD_NAMESPACE", "valueFrom": {"fieldRef": {"fieldPath": "metadata.namespace"}}}
+    assert named in worker["env"], "nothing else tells whose Secrets it has"
 
 
 def test_another_sdk_gets_its_variables_and_no_probes() -> None:

@@ -46,6 +46,40 @@ async def test_a_pool_goes_from_zero_to_what_a_burst_needs_and_back_to_zero(bed:
     assert told[-1] == ("Idle", 0)
 
 
+async def test_what_is_taken_out_of_a_template_goes_and_what_is_changed_is_not_both(bed: Bed) -> None:
+    await bed.start_operator()
+    env = [
+        {"name": "GONE", "value": "1"},
+        {"name": "TOKEN", "value": "plain"},
+        {"name": "KEPT", "value": "2"},
+    ]
+    probe = {"httpGet": {"path": "/mine", "port": 9464}}
+    container = {"name": "worker", "image": "w:1", "env": env, "livenessProbe": probe}
+    template = {"containers": [container], "nodeSelector": {"gpu": "yes"}}
+    made = pool(bed, "sleepers", "wait", scaling=QUICK)
+    made["spec"]["template"] = {"spec": template}
+    await bed.apply(sleeping("nap", 2), made)
+    await bed.until("WorkerPool", "sleepers", lambda item: condition(item, "Ready").get("status") == "True")
+    secret = {"secretKeyRef": {"name": "s", "key": "k"}}
+    container["env"] = [{"name": "TOKEN", "valueFrom": secret}, {"name": "KEPT", "value": "2"}]
+    container["livenessProbe"] = {"exec": {"command": ["true"]}}
+    made["spec"]["template"] = {"spec": {"containers": [container]}}
+    await bed.apply(made)
+
+    async def pod_spec() -> Json:
+        found: Json = (await deployment(bed, "sleepers"))["spec"]["template"]["spec"]
+        return found
+
+    found = await eventually(pod_spec, lambda found: "exec" in found["containers"][0]["livenessProbe"])
+    worker = found["containers"][0]
+    named = {item["name"]: item.get("valueFrom") or item.get("value") for item in worker["env"]}
+    assert (named["TOKEN"], named["KEPT"], "GONE" in named) == (secret, "2", False)
+    assert "httpGet" not in worker["livenessProbe"]
+    assert "nodeSelector" not in found
+    body = await bed.get("WorkerPool", "sleepers")
+    assert condition(body, "Ready")["reason"] == "Serving"
+
+
 async def test_a_pod_with_tasks_outlives_the_shrinking_of_its_pool(bed: Bed) -> None:
     """Long and short tasks are mixed: idle pods go, busy ones stay, no task is begun twice."""
     await bed.start_process_node()

@@ -1,6 +1,7 @@
 """Deployments and pods through the official client's connection, as plain dicts; and their watch."""
 
 import asyncio
+import contextlib
 import json
 import logging
 import random
@@ -18,6 +19,8 @@ from podium.ports import Gone, Json, PortError, Refused, RetryLater
 log = logging.getLogger(__name__)
 
 _MERGE_PATCH = "application/merge-patch+json"
+_JSON_PATCH = "application/json-patch+json"
+_ATTEMPTS = 3
 _REQUEST_TIMEOUT = 10
 _PAGE = 500
 # The server ends each watch after so long, and it goes on where it ended; one that is silent for
@@ -49,7 +52,10 @@ class KubernetesWorkloads:
         """Create an object. Raises Conflict if there is one of its name; Refused if it makes no sense."""
         self.writes += 1
         path = _path(body["kind"], body["metadata"]["namespace"])
-        return await self._call("POST", path, {"fieldManager": FIELD_MANAGER}, body, "application/json")
+        made = await self._call("POST", path, {"fieldManager": FIELD_MANAGER}, body, "application/json")
+        with contextlib.suppress(PortError):  # it is there; and what applies to it looks again
+            await self._take_over(made)
+        return made
 
     async def read(self, body: Json) -> Json:
         """The object of this apiVersion, kind, namespace and name, as it is now. Raises Gone."""
@@ -57,11 +63,39 @@ class KubernetesWorkloads:
 
     async def apply(self, body: Json, *, uid: str) -> Json:
         """Server-side apply to the object with this uid. Raises Gone, Conflict, Refused."""
-        self.writes += 1
         body = {**body, "metadata": {**body["metadata"], "uid": uid}}
+        try:
+            applied = await self._apply(body)
+        except Refused:
+            # What was taken out of it may stay and not go with what was put in: a value and a valueFrom.
+            if not await self._take_over(await self.read(body)):
+                raise
+            return await self._apply(body)
+        return await self._apply(body) if await self._take_over(applied) else applied
+
+    async def _apply(self, body: Json) -> Json:
+        self.writes += 1
         options = {"fieldManager": FIELD_MANAGER, "force": "true"}
         encoded = apply_patch.encode(body)
         return await self._call("PATCH", _path_of(body), options, encoded, apply_patch.CONTENT_TYPE)
+
+    async def _take_over(self, body: Json) -> bool:
+        """Have what it was made with owned by apply, so that what is left out later goes; whether it was not.
+
+        It was not made by an apply because that cannot tell somebody else's object of its name from none.
+        """
+        for _ in range(_ATTEMPTS):
+            patch = apply_patch.own_by_apply(body["metadata"].get("managedFields") or [], FIELD_MANAGER)
+            if not patch:
+                return False
+            self.writes += 1
+            try:
+                await self._call("PATCH", _path_of(body), {"fieldManager": FIELD_MANAGER}, patch, _JSON_PATCH)
+            except Refused:
+                body = await self.read(body)  # the entries stand elsewhere: somebody else wrote
+            else:
+                return True
+        return False
 
     async def mark_pod(self, namespace: str, name: str, *, uid: str, annotations: dict[str, str]) -> Json:
         """Set annotations of a pod. Raises Gone, Conflict."""

@@ -13,7 +13,7 @@ from podium.core.pools.manifests import Surroundings, hash_manifest
 from podium.core.pools.pods import DELETION_COST, project_pod
 from podium.core.pools.report import build_report, report_conditions
 from podium.core.pools.scaling import Memory
-from podium.core.pools.workflows import limits_in, longest_task_in
+from podium.core.pools.workflows import Uses, limits_in, longest_task_in, uses_of
 from podium.ports import (
     Clock,
     Cluster,
@@ -71,6 +71,7 @@ class PoolReconciler:
         self._applied: dict[tuple[Key, str], dict[str, Applied]] = {}
         self._written: dict[Key, datetime] = {}
         self._types: dict[Link, tuple[datetime, frozenset[str]]] = {}
+        self._uses: dict[str, dict[tuple[str, str], Uses]] = {}
 
     async def reconcile(self, key: Key) -> float | None:
         """One pass; seconds until the next one is wanted, if any. Raises PortError to be tried again."""
@@ -105,30 +106,14 @@ class PoolReconciler:
         link = self._connections.of_pool(pool)
         owned = {kind: item for kind, item in self._fleet.owned(pool.key).items() if item.owner == pool.uid}
         pods = self._fleet.pods(pool.key)
-        workflows = self._store.workflows_of(pool.key.namespace)
+        uses = self._uses_in(pool.key.namespace)
         types = pool.spec.task_types if pool.spec else []
         connection = pool.spec.connection if pool.spec else None
         deployment = owned.get("Deployment")
-        around: Surroundings | Unknown
-        if isinstance(link, Unknown):
-            around = link
-        elif trouble := self._fleet.trouble:
-            around = Unknown(trouble, "PodsRefused")
-        else:
-            named = self._store.connections.get(
-                Key("ConductorConnection", pool.key.namespace, connection or "")
-            )
-            around = Surroundings(
-                conductor_url=link.url,
-                domain=domain_of(pool, link),
-                connection=named.spec if named is not None else None,
-                longest_task=longest_task_in(workflows, types, connection),
-                grace=timedelta(seconds=deployment.grace) if deployment is not None else timedelta(),
-            )
         return Seen(
             pool=pool,
             memory=self._memory.get(mark) or Memory(since=now, begun=now),
-            around=around,
+            around=self._around(pool, link, uses, deployment.grace if deployment is not None else 0),
             replicas=deployment.replicas if deployment is not None else None,
             owned=owned,
             applied=self._applied.get(mark, {}),
@@ -136,12 +121,42 @@ class PoolReconciler:
             loads=self._look_at.loads(pods),
             depths=self._look_at.depths(pool),
             facts=self._look_at.facts(pool),
-            limits=limits_in(workflows, types, connection),
+            limits=limits_in(uses, types, connection),
             soon=self._look_at.soon(pool),
             rival=self._rival(pool),
             strangers=await self._strangers(pool, link, now),
             polled=self._look_at.polled(pool),
         )
+
+    def _around(
+        self, pool: WorkerPool, link: Link | Unknown, uses: list[Uses], grace: int
+    ) -> Surroundings | Unknown:
+        if isinstance(link, Unknown):
+            return link
+        if trouble := self._fleet.trouble:
+            return Unknown(trouble, "PodsRefused")
+        types = pool.spec.task_types if pool.spec else []
+        name = pool.spec.connection if pool.spec else None
+        named = self._store.connections.get(Key("ConductorConnection", pool.key.namespace, name or ""))
+        if name is not None and (named is None or named.spec is None):
+            # Its link goes a moment later. Pods without its credentials would replace those that work.
+            return Unknown(f"there is no ConductorConnection {name} here", "ConnectionNotFound")
+        return Surroundings(
+            conductor_url=link.url,
+            domain=domain_of(pool, link),
+            connection=named.spec if named is not None else None,
+            longest_task=longest_task_in(uses, types, name),
+            grace=timedelta(seconds=grace),
+        )
+
+    def _uses_in(self, namespace: str) -> list[Uses]:
+        """What its Workflows say of task types; each state of them is read once."""
+        before, now = self._uses.get(namespace, {}), {}
+        for workflow in self._store.workflows_of(namespace):
+            mark = (workflow.uid, workflow.resource_version)
+            now[mark] = before.get(mark) or uses_of(workflow)
+        self._uses[namespace] = now
+        return list(now.values())
 
     def _rival(self, pool: WorkerPool) -> str:
         """Why another pool has one of its task types: the older one keeps it."""
@@ -200,6 +215,9 @@ class PoolReconciler:
                     )
                 except (Gone, Conflict):
                     return replace(seen, done=done)  # it went by itself
+                except PortError as error:
+                    words = f"Pod {pod.name}: it cannot be marked as the one that goes first: {error}"
+                    return replace(seen, done=done, unmarked=words)
                 self._fleet.put_pod({"kind": "Pod", **body})
                 marked = project_pod(body)
                 pods_now = tuple(marked if item.uid == pod.uid else item for item in seen.pods)

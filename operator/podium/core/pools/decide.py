@@ -79,6 +79,8 @@ class Seen:
     """The API server's own words, if it refuses for good."""
     failure: str = ""
     """Why the last effect could not be carried out (it may work later)."""
+    unmarked: str = ""
+    """Why pods cannot be told who of them goes first: as long as some stay, none goes."""
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,9 @@ def decide_pool(seen: Seen, now: datetime) -> PoolEffect | Assessment:
         if "loads" not in seen.done and _unheard(seen, now):
             return do.ReadLoads(_at_work(seen))
         found, marks = _choose(seen, found, now)
+        if seen.unmarked and found.verdict.replicas:
+            stays = replace(found.verdict, replicas=found.current, why=None, look_again=ASK_AGAIN)
+            found, marks = replace(found, verdict=stays), []
         for pod, cost in marks:
             if f"mark {pod.uid}" not in seen.done:
                 return do.MarkPod(pod, cost)

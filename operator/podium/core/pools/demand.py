@@ -13,6 +13,8 @@ from podium.ports import RunSeen, TaskSeen
 
 # Tasks that no pool's worker takes: a run in which only these go on needs none.
 _WAITS_FOR_PEOPLE = frozenset({"HUMAN", "WAIT"})
+# They go on as long as what they wait for does.
+_WAITS_FOR_TASKS = frozenset({"JOIN", "EXCLUSIVE_JOIN", "DO_WHILE"})
 _OVER = frozenset(
     {
         "COMPLETED",
@@ -146,8 +148,9 @@ def needs_workers(run: RunSeen) -> bool:
     if run.state != "RUNNING":
         return False
     going_on = [task for task in run.tasks if task.state not in _OVER]
-    # Without any it is between two tasks, or was just started.
-    return not going_on or any(task.system_type not in _WAITS_FOR_PEOPLE for task in going_on)
+    kinds = {task.system_type for task in going_on}
+    # Where neither people nor workers are waited for it is between two tasks, or was just started.
+    return not kinds & _WAITS_FOR_PEOPLE or bool(kinds - _WAITS_FOR_PEOPLE - _WAITS_FOR_TASKS)
 
 
 def _not_before_ms(task: TaskSeen) -> int:

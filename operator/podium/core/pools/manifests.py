@@ -233,6 +233,8 @@ def _environment(spec: WorkerPoolSpec, around: Surroundings) -> list[Json]:
     ]
     if spec.runtime == "Podium":
         env += [
+            # Whose Secrets are mounted; a domain does not tell, and there is no account's token to tell it.
+            {"name": "POD_NAMESPACE", "valueFrom": {"fieldRef": {"fieldPath": "metadata.namespace"}}},
             {"name": "WORKER_TASKS", "value": ",".join(spec.task_types)},
             # "-" is podium-worker's word for no domain.
             {"name": "WORKER_NAMESPACES", "value": around.domain or "-"},

@@ -162,8 +162,8 @@ def _ready_words(seen: Seen, found: Assessment, now: datetime) -> tuple[Word, ..
         )
     if seen.refusal:
         return stalled("InvalidTemplate", seen.refusal)
-    if seen.failure:
-        return reconciling("PodsRefused", seen.failure)
+    if seen.failure or seen.unmarked:
+        return reconciling("PodsRefused", seen.failure or seen.unmarked)
     return _pod_words(seen, found) or _queue_words(seen, found, now) or _good_words(seen, found)
 
 
@@ -296,7 +296,7 @@ def _is_news(seen: Seen, word: Word, *, by_message: bool = True) -> bool:
 
 
 def _again(seen: Seen, found: Assessment, now: datetime) -> timedelta | None:
-    if seen.failure or isinstance(seen.around, Unknown) or seen.taken:
+    if seen.failure or seen.unmarked or isinstance(seen.around, Unknown) or seen.taken:
         return _LOOK_AGAIN
     waits = _waits(seen, found, now).values()
     # That tasks wait too long is told by the time alone: nothing else may move meanwhile.
