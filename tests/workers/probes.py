@@ -39,6 +39,14 @@ def gate(context: TaskContext, gate: str | None = None, seconds: float = 0.0) ->
     return {"attempt": context.attempt, "polls": context.poll_count, "domain": context.domain}
 
 
+@task("probe_chatty")
+async def chatty(context: TaskContext, seconds: float) -> dict[str, Any]:
+    """Says one thing, and sleeps on."""
+    context.log("good night")
+    await asyncio.sleep(seconds)
+    return {"attempt": context.attempt}
+
+
 @task("probe_nap")
 async def nap(context: TaskContext, seconds: float) -> dict[str, Any]:
     """Sleeps for long at the first attempt only."""

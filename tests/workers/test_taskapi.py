@@ -78,7 +78,7 @@ async def test_only_conductors_own_no_is_final(between, status, kind, body, erro
     api = between(status, kind, body)
     for call in (
         api.finish(TASK, Outcome("COMPLETED"), []),
-        api.extend(TASK),
+        api.extend(TASK, 1.0),
         api.poll(Queue("resize", None), 1),
         api.depths([Queue("resize", None)]),
     ):

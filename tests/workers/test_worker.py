@@ -233,6 +233,51 @@ async def test_a_long_task_is_not_taken_for_lost(desk):
     assert (task["status"], task["outputData"]["attempt"], task["pollCount"]) == ("COMPLETED", 1, 1)
 
 
+@pytest.mark.parametrize("silent", ["a sign of life", "the log"])
+async def test_one_request_that_is_never_answered_costs_no_lease(desk, relay, silent):
+    held, opened = [], asyncio.Event()
+
+    async def hold(path, query):
+        life, said = b"extendLease" in relay.body, path.endswith("/log")
+        if not held and (life if silent == "a sign of life" else said):
+            held.append(path)
+            await opened.wait()
+
+    relay.before = hold
+    await desk.worker(url=await relay.listen())
+    run = await desk.start("probe_chatty", {"seconds": 12.0}, response_timeout=4, retries=1)
+    task = await desk.ended(run)
+    assert held
+    assert (task["status"], task["outputData"], task["pollCount"]) == ("COMPLETED", {"attempt": 1}, 1)
+    opened.set()
+
+
+async def test_a_result_that_a_late_sign_of_life_undid_is_sent_again(desk, relay):
+    """Conductor writes the task back as it has read it before; here it does not see the first result."""
+    results, opened = [], asyncio.Event()
+
+    async def between(path, query):
+        if b"extendLease" in relay.body:
+            await opened.wait()
+        elif path == "/tasks":
+            results.append(relay.body)
+            if len(results) == 1:
+                raise aiohttp.web.HTTPOk(text="taken")
+
+    async def extensions():
+        return relay.seen.count("/tasks")
+
+    relay.before = between
+    await desk.worker(url=await relay.listen())
+    run = await desk.start("probe_gate", {"gate": "gate"}, response_timeout=30)
+    await eventually(extensions, bool)
+    desk.open_gate()
+    task = await desk.ended(run)
+    assert (task["status"], task["outputData"]["attempt"]) == ("COMPLETED", 1)
+    assert len(results) == 2
+    opened.set()
+
+
 async def test_namespaces_are_apart(desk):
     other = f"{desk.domain}x"
     await desk.worker()

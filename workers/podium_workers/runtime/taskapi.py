@@ -98,6 +98,7 @@ class TaskApi:
         """Sends a result. The same one may be sent again: Conductor ignores it for a finished task."""
         await self._update(
             task,
+            UPDATE_SECONDS,
             status=outcome.status,
             outputData=dict(outcome.output),
             reasonForIncompletion=outcome.reason or None,
@@ -105,9 +106,12 @@ class TaskApi:
             logs=[{"taskId": task.task_id, "createdTime": when, "log": text} for when, text in lines],
         )
 
-    async def extend(self, task: Task) -> None:
-        """The task's responseTimeout starts anew. (Logs sent with this are dropped by Conductor.)"""
-        await self._update(task, status="IN_PROGRESS", extendLease=True)
+    async def extend(self, task: Task, seconds: float) -> None:
+        """The task's responseTimeout starts anew. (Logs sent with this are dropped by Conductor.)
+
+        Takes at most so many `seconds`: if there is no answer, another try must fit into the lease.
+        """
+        await self._update(task, min(UPDATE_SECONDS, seconds), status="IN_PROGRESS", extendLease=True)
 
     async def decide(self, task: Task) -> None:
         """Has Conductor look at the run now."""
@@ -134,14 +138,14 @@ class TaskApi:
         if response.status_code >= 400:
             raise Unavailable(f"{response.status_code} to a log line")
 
-    async def _update(self, task: Task, **fields: Any) -> None:
+    async def _update(self, task: Task, seconds: float, **fields: Any) -> None:
         body = {
             "taskId": task.task_id,
             "workflowInstanceId": task.workflow_id,
             "workerId": self._worker_id,
             **{key: value for key, value in fields.items() if value is not None},
         }
-        await self._call("POST", "/tasks", UPDATE_SECONDS, body=body)
+        await self._call("POST", "/tasks", seconds, body=body)
 
     async def _call(
         self,
@@ -156,7 +160,7 @@ class TaskApi:
         # AsyncApiClient rather than AsyncTaskResourceApi on top of it: the latter turns tasks into models,
         # and where one does not fit it logs that and returns nothing, with the tasks already handed over.
         try:
-            async with asyncio.timeout(seconds + 5):
+            async with asyncio.timeout(seconds):  # the client's own time-out is one for each step
                 answer = await self._client.call_api(
                     resource,
                     method,
@@ -182,6 +186,8 @@ class TaskApi:
             if status != TOO_LARGE and not _is_an_answer(status, error.body):
                 raise Hidden(said) from error
             raise Refused(status, reason) from error
+        except TimeoutError as error:
+            raise Unavailable(f"no answer within {seconds:g} s") from error
         except Exception as error:
             raise Unavailable(f"{type(error).__name__}: {error}") from error
         if isinstance(answer, str) and answer.lstrip().startswith("<"):
