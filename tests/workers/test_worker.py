@@ -220,6 +220,33 @@ async def test_a_worker_waits_for_conductor_and_says_so_once(desk, relay):
     assert await readiness(health) == (200, "ok"), "no pod can mend an outage"
 
 
+async def test_a_busy_worker_notices_that_conductor_is_back(desk, relay):
+    """All its slots are busy, and the poll that shows it to Conductor has failed."""
+
+    async def refuse(path, query):
+        raise aiohttp.web.HTTPServiceUnavailable
+
+    async def polls():
+        return sum("/poll/batch/probe_gate" in path for path in relay.seen)
+
+    code = "from podium_workers.runtime import backlog, main; backlog.PRESENCE_SECONDS = 0.5; main.main()"
+    worker = await desk.worker(
+        *("--concurrency", "1", "--tasks", "probe_gate"),
+        url=await relay.listen(),
+        program=("-c", code, "--no-builtin", "--functions", "probes"),
+    )
+    run = await desk.start("probe_gate", {"gate": "gate"})
+    await desk.running([run], 1)
+    relay.before = refuse
+    await worker.says("does not answer")
+    relay.before = None
+    before = await polls()
+    await eventually(polls, lambda seen: seen > before + 2)
+    assert worker.said().count("connected to Conductor") == 2
+    desk.open_gate()
+    assert (await desk.ended(run))["status"] == "COMPLETED"
+
+
 async def test_a_worker_stops_while_conductor_is_away(desk):
     worker = await desk.worker(url=f"http://127.0.0.1:{free_port()}/api")
     await worker.says("does not answer")

@@ -138,12 +138,14 @@ class Worker:
                 if self._all_held_for_long(now):
                     self._give_up()
                     break
-                if self._free and self._look is None and now >= self._look_at:
+                # While all slots are busy, a result wakes the loop, and looking would be in vain; in an outage
+                # it tells whether Conductor is back.
+                looks = self._look is None and (self._free > 0 or self._outage > 0)
+                if looks and now >= self._look_at:
                     self._look = asyncio.create_task(self._read_depths())
                 if not self._outage:
                     self._ask(now)
-                # While all slots are busy, a result wakes the loop; looking would be in vain.
-                due = self._look_at if self._free and self._look is None else now + 1.0
+                due = self._look_at if looks and self._look is None else now + 1.0
                 await self._wait(min(due, self._backlog.next_at() if self._free else due))
             await self._drain()
         finally:
