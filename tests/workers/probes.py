@@ -59,6 +59,13 @@ async def nap(context: TaskContext, seconds: float) -> dict[str, Any]:
     return {"attempt": context.attempt}
 
 
+@task("probe_naps")
+async def naps(context: TaskContext, seconds: list[float]) -> dict[str, Any]:
+    """Sleeps at each attempt for as long as it is told."""
+    await asyncio.sleep(seconds[context.attempt - 1])
+    return {"attempt": context.attempt}
+
+
 @task("probe_late")
 def late(context: TaskContext, gate: str) -> dict[str, Any]:
     """Waits for the file at the first attempt only."""

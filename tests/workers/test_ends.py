@@ -88,7 +88,7 @@ async def test_an_attempt_over_its_time_is_stopped_dropped_and_tried_again(desk)
         assert first["status"] == "TIMED_OUT"
         # Conductor stores log lines when it has the time.
         logs = await eventually(lambda of=first["taskId"]: desk.call("GET", f"/tasks/{of}/log"), bool)
-        assert "still running after the 3 s of timeoutSeconds" in logs[-1]["log"]
+        assert "still running after the 3 s that timeoutSeconds allows" in logs[-1]["log"]
     assert [word for _, word, _ in desk.trace()].count("cancelled") == 1
     assert (await desk.ended(busy))["status"] == "TIMED_OUT"
     await until_gone(*(int(pid) for pid in (desk.data / "pids").read_text().split()))
@@ -103,6 +103,28 @@ async def test_an_attempt_over_its_time_is_stopped_dropped_and_tried_again(desk)
     assert await worker.exits(within=10) == 0
     assert "left behind: probe_late" in worker.said()
     assert (await desk.run(late))["status"] == "COMPLETED"
+
+
+async def test_a_retried_attempt_has_the_delay_of_its_retry_as_more_time(desk):
+    """Conductor does not end it sooner, however often it is asked, and takes its result until then."""
+
+    async def decided() -> dict:
+        await desk.call("PUT", f"/workflow/decide/{never}")
+        return await desk.run(never)
+
+    worker = await desk.worker()
+    times = {"response_timeout": 1, "timeout": 3, "retries": 1, "retry_delay": 5}
+    soon = await desk.start("probe_naps", {"seconds": [60, 5]}, **times)
+    never = await desk.start("probe_naps", {"seconds": [60, 60]}, **times)
+    run = await eventually(decided, lambda run: run["status"] != "RUNNING")
+    assert [task["status"] for task in run["tasks"]] == ["TIMED_OUT", "TIMED_OUT"]
+    task = run["tasks"][-1]
+    assert 8 <= (task["endTime"] - task["startTime"]) / 1000 < 11
+    task = await desk.ended(soon)
+    assert (task["status"], task["outputData"]) == ("COMPLETED", {"attempt": 2})
+    for seconds, attempts in ((3, 2), (8, 1)):
+        words = f"still running after the {seconds} s that timeoutSeconds allows"
+        assert worker.said().count(words) == attempts
 
 
 async def test_a_worker_whose_slots_are_all_held_by_overdue_threads_makes_room_for_another(desk):

@@ -32,7 +32,7 @@ LOG_INTERVAL = 2.0
 SHORTEST_BEAT = 0.25
 SHORTEST_PATIENCE = 0.5
 LONGEST_PAUSE = 5.0
-MOST_LOOKS = 5
+MOST_LOOKS = 6
 LOOK_PAUSE = 1.0
 
 _OUTCOMES = {
@@ -180,7 +180,7 @@ class Execution:
         if self.function.is_async or self.function.cpu_bound:
             where = "it is stopped"
             working.cancel()
-        reason = f"still running after the {self.task.timeout:g} s of timeoutSeconds: {where}"
+        reason = f"still running after the {self.task.timeout:g} s that timeoutSeconds allows: {where}"
         log.warning("%s is %s; Conductor is to end the attempt, and its result is dropped", self, reason)
         self._metrics.failures.labels(self.task.task_type, "timeout").inc()
         self._metrics.tasks.labels(self.task.task_type, "dropped").inc()
@@ -284,13 +284,14 @@ class Execution:
     async def _have_it_ended(self) -> None:
         # Left alone, Conductor does not do it: it looks at the end of the first responseTimeout, and where
         # signs of life have come until then, not again for minutes (3.32.3). Asked while it is busy with the
-        # run, it answers 200 and does nothing: so it is asked until the task is not IN_PROGRESS.
-        for _ in range(MOST_LOOKS):
+        # run, it answers 200 and does nothing: so it is asked until the task is not IN_PROGRESS, but not for
+        # ever, since in a paused run nothing ends.
+        for look in range(MOST_LOOKS):
             with contextlib.suppress(Unavailable, Refused):
                 await self._api.decide(self.task)
                 if await self._api.status(self.task) != "IN_PROGRESS":
                     return
-            await asyncio.sleep(LOOK_PAUSE)
+            await asyncio.sleep(LOOK_PAUSE * 2**look)
 
     def _finish(self, outcome: Outcome) -> Outcome:
         """The outcome as it may leave the worker."""

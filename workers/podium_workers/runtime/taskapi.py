@@ -223,7 +223,10 @@ def _timeout(item: Mapping[str, Any]) -> float:
     definition = (item.get("workflowTask") or {}).get("taskDefinition") or {}
     if definition.get("timeoutPolicy") == "ALERT_ONLY":
         return 0.0
-    return float(definition.get("timeoutSeconds") or 0)
+    seconds = float(definition.get("timeoutSeconds") or 0)
+    # Conductor counts from the hand-over, less a delay that is over by then (3.32.3): an attempt that waited
+    # for its retry has so much more time.
+    return seconds and seconds + float(item.get("startDelayInSeconds") or 0)
 
 
 def _parts(queues: Iterable[Queue]) -> Iterator[list[Queue]]:
