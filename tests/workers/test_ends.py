@@ -172,6 +172,57 @@ async def test_computations_that_find_no_process_are_left_to_other_workers(desk)
     await eventually(statuses, lambda seen: seen == ["IN_PROGRESS", "SCHEDULED", "SCHEDULED"])
 
 
+COUNTS_TURNS = """
+from podium_workers.runtime import main, worker
+
+async def counted(self, until, wait=worker.Worker._wait):
+    print("turn", flush=True)
+    await wait(self, until)
+
+worker.Worker._wait = counted
+main.main()
+"""
+
+
+async def test_the_loop_does_not_spin_while_tasks_wait_for_a_process_or_for_conductor(desk, relay):
+    away, refused, held, opened = (asyncio.Event() for _ in range(4))
+
+    async def before(path, query):
+        if "/poll/batch/probe_add" in path and away.is_set():
+            refused.set()
+            raise aiohttp.web.HTTPServiceUnavailable
+        if "/queue/sizes" in path and refused.is_set():
+            held.set()
+            await opened.wait()
+
+    async def turns():
+        return worker.said().count("turn\n")
+
+    async def looks():
+        return sum("/queue/sizes" in path for path in relay.seen)
+
+    relay.before = before
+    worker = await desk.worker(
+        *("--processes", "1", "--tasks", "busy_hang,probe_add"),
+        url=await relay.listen(),
+        program=("-c", COUNTS_TURNS, "--no-builtin", "--functions", "probes,busy"),
+    )
+    runs = [await desk.start("busy_hang") for _ in range(2)]
+    await eventually(lambda: desk.statuses(runs), lambda seen: sorted(seen) == ["IN_PROGRESS", "SCHEDULED"])
+    before_looks, before_turns = await looks(), await turns()
+    await eventually(looks, lambda seen: seen >= before_looks + 10)
+    assert await turns() - before_turns < 100, "a few for each of ten looks"
+    # Now the poll for a task that waits fails, and the look whether Conductor is back has no answer.
+    away.set()
+    await desk.start("probe_add", {"a": 1})
+    async with asyncio.timeout(30):
+        await held.wait()
+    before_turns = await turns()
+    await asyncio.sleep(2)  # a rate needs a time
+    assert await turns() - before_turns < 20
+    opened.set()
+
+
 async def test_a_stop_waits_for_computations(desk):
     worker = await desk.worker()
     run = await desk.start("busy_count", {"to": 3, "seconds": 3.0})

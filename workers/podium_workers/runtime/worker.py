@@ -146,7 +146,7 @@ class Worker:
                 if not self._outage:
                     self._ask(now)
                 due = self._look_at if looks and self._look is None else now + 1.0
-                await self._wait(min(due, self._backlog.next_at() if self._free else due))
+                await self._wait(min(due, self._backlog.next_at(now) if self._free else due))
             await self._drain()
         finally:
             self._resources.threads.shutdown(wait=False, cancel_futures=True)
