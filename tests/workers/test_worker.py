@@ -356,6 +356,27 @@ async def test_a_worker_without_the_queue_sizes_still_works(desk, relay):
     await eventually(seen, lambda now: all("queue/sizes" in path for path in now))
 
 
+FAILS_ONCE = """
+from podium_workers.runtime import main, taskapi
+
+faults = [ValueError("odd")]
+
+async def poll(self, queue, count, poll=taskapi.TaskApi.poll):
+    if count and faults:
+        raise faults.pop()
+    return await poll(self, queue, count)
+
+taskapi.TaskApi.poll = poll
+main.main()
+"""
+
+
+async def test_a_fault_in_a_poll_does_not_silence_its_queue(desk):
+    worker = await desk.worker(program=("-c", FAILS_ONCE, "--no-builtin", "--functions", "probes"))
+    assert (await desk.ended(await desk.start("probe_add", {"a": 1})))["status"] == "COMPLETED"
+    assert worker.said().count("a fault of the runtime in a poll") == 1
+
+
 async def test_an_idle_worker_asks_little(desk, relay):
     worker = await desk.worker(url=await relay.listen())
     await worker.says("connected")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
@@ -21,6 +22,7 @@ LOOK_SECONDS = 15.0
 LOG_SECONDS = 10.0
 QUERY_BYTES = 6000  # Conductor answers 400 to an address of about 8 kB
 TOO_LARGE = 413  # of a proxy too, and of the same request always
+log = logging.getLogger(__name__)
 _WORTH_RETRYING = frozenset({401, 403, 408, 425, 429})
 
 
@@ -76,7 +78,10 @@ class TaskApi:
             sizes = await self._call("GET", "/tasks/queue/sizes", LOOK_SECONDS, query=query)
             if not isinstance(sizes, dict):
                 raise Unavailable("the queue sizes are not JSON")
-            depths.update({queue: int(sizes.get(str(queue), 0)) for queue in part})
+            try:
+                depths.update({queue: int(sizes.get(str(queue), 0)) for queue in part})
+            except (TypeError, ValueError):
+                raise Unavailable("the queue sizes are not numbers") from None
         return depths
 
     async def poll(self, queue: Queue, count: int) -> list[Task]:
@@ -92,7 +97,7 @@ class TaskApi:
         answer = await self._call("GET", "/tasks/poll/batch/{tasktype}", POLL_SECONDS, path=path, query=query)
         if not isinstance(answer, list):
             raise Unavailable("the answer to a poll is not a list of tasks")
-        return [_task(item) for item in answer]
+        return list(_tasks(answer))
 
     async def finish(self, task: Task, outcome: Outcome, lines: Sequence[tuple[int, str]]) -> None:
         """Sends a result. The same one may be sent again: Conductor ignores it for a finished task."""
@@ -201,6 +206,21 @@ class TaskApi:
         return client
 
 
+def _tasks(items: Iterable[Any]) -> Iterator[Task]:
+    """Those that can be read: one that cannot must not cost the others, which are handed over too."""
+    for item in items:
+        try:
+            yield _task(item)
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
+            name = item.get("taskId") if isinstance(item, Mapping) else None
+            log.error(  # noqa: TRY400
+                "a task that was handed over cannot be read, and is left to its responseTimeout: %s (%s: %s)",
+                name or "without an id",
+                type(error).__name__,
+                error,
+            )
+
+
 def _task(item: Mapping[str, Any]) -> Task:
     return Task(
         task_id=item["taskId"],
@@ -211,11 +231,17 @@ def _task(item: Mapping[str, Any]) -> Task:
         poll_count=item.get("pollCount") or 1,
         response_timeout=float(item.get("responseTimeoutSeconds") or 0),
         timeout=_timeout(item),
-        input=item.get("inputData") or {},
-        output=item.get("outputData") or {},
+        input=_mapping(item.get("inputData")),
+        output=_mapping(item.get("outputData")),
         external_input=item.get("externalInputPayloadStoragePath"),
         domain=item.get("domain"),
     )
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping | None):
+        raise TypeError(f"a {type(value).__name__} in place of an object")
+    return value or {}
 
 
 def _timeout(item: Mapping[str, Any]) -> float:
