@@ -134,6 +134,12 @@ def twice(context: TaskContext) -> InProgress | dict[str, Any]:
     return {"polls": context.poll_count, "page": context.output.get("page")}
 
 
+@task("probe_back")
+def back(context: TaskContext, until: str) -> InProgress | dict[str, Any]:
+    """Comes back once, and then waits for the file."""
+    return context.in_progress(after=1) if context.poll_count == 1 else gate(context, until)
+
+
 @task("probe_secret")
 def secret(context: TaskContext, token: str, wait: int = 0) -> InProgress | dict[str, Any]:
     """Uses its token, and repeats it wherever it can."""

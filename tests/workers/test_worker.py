@@ -58,6 +58,35 @@ async def test_a_task_may_come_back_later(desk):
     assert task["outputData"] == {"polls": 2, "page": 7}
 
 
+async def test_a_task_that_came_back_is_not_taken_from_the_worker_that_has_it(desk, relay):
+    """Conductor has stored that it is to come back, and the answer was lost."""
+    lost, waiting, given = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def before(path, query):
+        if lost.is_set() and path.startswith("/tasks") and "/poll/" not in path and "/queue/" not in path:
+            waiting.set()
+            await given.wait()
+
+    async def after(path, query):
+        if path == "/tasks" and not lost.is_set():
+            lost.set()
+            raise aiohttp.web.HTTPServiceUnavailable
+
+    relay.before, relay.after = before, after
+    await desk.worker("--concurrency", "1", url=await relay.listen())
+    run = await desk.start("probe_back", {"until": "gate"})
+    async with asyncio.timeout(30):
+        await waiting.wait()
+    await desk.worker("--tasks", "probe_back")
+    await desk.running([run], 1)
+    given.set()
+    await desk.ended(await desk.start("probe_add", {"a": 1}))  # so the first worker has done with it
+    task = await desk.task(run)
+    assert (task["status"], task["pollCount"]) == ("IN_PROGRESS", 2)
+    desk.open_gate()
+    assert (await desk.ended(run))["outputData"]["polls"] == 2
+
+
 async def test_no_more_tasks_than_slots_are_ever_taken(desk):
     kinds = ("probe_gate", "probe_gate_b", "probe_gate_c")
     runs = [await desk.start(kinds[number % 3], {"gate": "gate"}) for number in range(30)]

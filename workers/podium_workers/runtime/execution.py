@@ -242,8 +242,11 @@ class Execution:
         deadline = time.monotonic() + self._settings.result_seconds
         pause = 0.2
         told = False
+        unsure = False
         while True:
             try:
+                if unsure and not await self._api.is_ours(self.task):
+                    break
                 await self._api.finish(self.task, outcome, lines)
             except Refused as error:
                 self._metrics.update_failures.labels("refused").inc()
@@ -264,22 +267,18 @@ class Execution:
                 if not told:
                     log.warning("Conductor did not take the result of %s, trying again: %s", self, error)
                 told = True
+                # If that one has come back and was given to another worker, a second word would take it away.
+                unsure = outcome.status == "IN_PROGRESS"
                 await asyncio.sleep(pause * random.uniform(0.5, 1.5))
                 pause = min(LONGEST_PAUSE, pause * 2)
                 continue
-            if self._unanswered and outcome.status != "IN_PROGRESS":
-                # The last sign of life had no answer in time: Conductor may store it even now (see `run`).
-                self._unanswered = False
-                await asyncio.sleep(LONGEST_PAUSE)
-                if await self._is_in_progress():
-                    continue
-            self._metrics.tasks.labels(self.task.task_type, _OUTCOMES[outcome.status]).inc()
-            return
-
-    async def _is_in_progress(self) -> bool:
-        with contextlib.suppress(Unavailable, Refused):
-            return await self._api.status(self.task) == "IN_PROGRESS"
-        return False
+            if not self._unanswered:
+                break
+            # The last sign of life had no answer in time: Conductor may store it even now (see `run`).
+            self._unanswered = False
+            unsure = True
+            await asyncio.sleep(LONGEST_PAUSE)
+        self._metrics.tasks.labels(self.task.task_type, _OUTCOMES[outcome.status]).inc()
 
     async def _have_it_ended(self) -> None:
         # Left alone, Conductor does not do it: it looks at the end of the first responseTimeout, and where
@@ -289,7 +288,7 @@ class Execution:
         for look in range(MOST_LOOKS):
             with contextlib.suppress(Unavailable, Refused):
                 await self._api.decide(self.task)
-                if await self._api.status(self.task) != "IN_PROGRESS":
+                if not await self._api.is_ours(self.task):
                     return
             await asyncio.sleep(LOOK_PAUSE * 2**look)
 

@@ -100,7 +100,10 @@ class TaskApi:
         return list(_tasks(answer))
 
     async def finish(self, task: Task, outcome: Outcome, lines: Sequence[tuple[int, str]]) -> None:
-        """Sends a result. The same one may be sent again: Conductor ignores it for a finished task."""
+        """Sends a result. The same one may be sent again: Conductor ignores it for a finished task.
+
+        But not IN_PROGRESS, which finishes nothing: it takes the task from whoever has it by then.
+        """
         await self._update(
             task,
             UPDATE_SECONDS,
@@ -122,10 +125,13 @@ class TaskApi:
         """Has Conductor look at the run now."""
         await self._call("PUT", "/workflow/decide/{id}", UPDATE_SECONDS, path={"id": task.workflow_id})
 
-    async def status(self, task: Task) -> str:
-        """The task's, as it is now."""
-        answer = await self._call("GET", "/tasks/{id}", LOOK_SECONDS, path={"id": task.task_id})
-        return str(answer.get("status")) if isinstance(answer, dict) else ""
+    async def is_ours(self, task: Task) -> bool:
+        """Whether the task is still in progress, and was given to no worker since it was to this one."""
+        now = await self._call("GET", "/tasks/{id}", LOOK_SECONDS, path={"id": task.task_id})
+        if not isinstance(now, dict):
+            raise Unavailable("the answer is not a task")
+        holder = (now.get("workerId"), now.get("pollCount") or 1)
+        return now.get("status") == "IN_PROGRESS" and holder == (self._worker_id, task.poll_count)
 
     async def log(self, task: Task, line: str) -> None:
         """Adds a line, or several in one text, to the task's log."""
