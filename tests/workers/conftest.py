@@ -124,6 +124,11 @@ class Desk:
     async def run(self, run_id: str) -> dict[str, Any]:
         return dict(await self.call("GET", f"/workflow/{run_id}"))
 
+    async def decided(self, run_id: str) -> dict[str, Any]:
+        """The same when Conductor has just looked at it: by itself it may do that minutes late."""
+        await self.call("PUT", f"/workflow/decide/{run_id}")
+        return await self.run(run_id)
+
     async def task(self, run_id: str) -> dict[str, Any]:
         """Its newest attempt."""
         return dict((await self.run(run_id))["tasks"][-1])

@@ -107,16 +107,11 @@ async def test_an_attempt_over_its_time_is_stopped_dropped_and_tried_again(desk)
 
 async def test_a_retried_attempt_has_the_delay_of_its_retry_as_more_time(desk):
     """Conductor does not end it sooner, however often it is asked, and takes its result until then."""
-
-    async def decided() -> dict:
-        await desk.call("PUT", f"/workflow/decide/{never}")
-        return await desk.run(never)
-
     worker = await desk.worker()
     times = {"response_timeout": 1, "timeout": 3, "retries": 1, "retry_delay": 5}
     soon = await desk.start("probe_naps", {"seconds": [60, 5]}, **times)
     never = await desk.start("probe_naps", {"seconds": [60, 60]}, **times)
-    run = await eventually(decided, lambda run: run["status"] != "RUNNING")
+    run = await eventually(lambda: desk.decided(never), lambda run: run["status"] != "RUNNING")
     assert [task["status"] for task in run["tasks"]] == ["TIMED_OUT", "TIMED_OUT"]
     task = run["tasks"][-1]
     assert 8 <= (task["endTime"] - task["startTime"]) / 1000 < 11

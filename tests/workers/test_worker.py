@@ -302,6 +302,7 @@ async def test_one_request_that_is_never_answered_costs_no_lease(desk, relay, si
     relay.before = hold
     await desk.worker(url=await relay.listen())
     run = await desk.start("probe_chatty", {"seconds": 12.0}, response_timeout=4, retries=1)
+    await eventually(lambda: desk.decided(run), lambda seen: seen["status"] != "RUNNING")
     task = await desk.ended(run)
     assert held
     assert (task["status"], task["outputData"], task["pollCount"]) == ("COMPLETED", {"attempt": 1}, 1)
