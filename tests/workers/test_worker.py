@@ -326,7 +326,7 @@ async def test_a_result_that_a_late_sign_of_life_undid_is_sent_again(desk, relay
 
     relay.before = between
     await desk.worker(url=await relay.listen())
-    run = await desk.start("probe_gate", {"gate": "gate"}, response_timeout=30)
+    run = await desk.start("probe_gate", {"gate": "gate"}, response_timeout=12)
     await eventually(extensions, bool)
     desk.open_gate()
     task = await desk.ended(run)

@@ -82,6 +82,8 @@ class Execution:
         self._secrets = [*resources.secrets, *find_secrets(task.input)]
         self._references = resources.references
         self._resolved: frozenset[str] = frozenset()
+        lease = task.response_timeout
+        self._patience = min(UPDATE_SECONDS, max(SHORTEST_PATIENCE, lease / 8)) if lease else UPDATE_SECONDS
         self._unanswered = False
         self._done = asyncio.Event()
         self._wake = asyncio.Event()
@@ -197,7 +199,6 @@ class Execution:
         """
         lease = self.task.response_timeout
         beat = max(SHORTEST_BEAT, lease / 2) if lease else math.inf
-        patience = max(SHORTEST_PATIENCE, lease / 8) if lease else UPDATE_SECONDS
         due = time.monotonic() + beat
         while True:
             await _pause(due - time.monotonic(), self._wake)
@@ -206,11 +207,11 @@ class Execution:
                 return
             now = time.monotonic()
             if self._context.take_extension() or now >= due:
-                due = now + (beat if await self._extend(patience) else max(SHORTEST_BEAT, beat / 8))
+                due = now + (beat if await self._extend() else max(SHORTEST_BEAT, beat / 8))
 
-    async def _extend(self, seconds: float) -> bool:
+    async def _extend(self) -> bool:
         try:
-            await self._api.extend(self.task, seconds)
+            await self._api.extend(self.task, self._patience)
         except (Unavailable, Refused) as error:
             self._unanswered = isinstance(error, Unavailable)
             self._metrics.lease_failures.inc()
@@ -277,7 +278,7 @@ class Execution:
             # The last sign of life had no answer in time: Conductor may store it even now (see `run`).
             self._unanswered = False
             unsure = True
-            await asyncio.sleep(LONGEST_PAUSE)
+            await asyncio.sleep(min(LONGEST_PAUSE, self._patience))
         self._metrics.tasks.labels(self.task.task_type, _OUTCOMES[outcome.status]).inc()
 
     async def _have_it_ended(self) -> None:

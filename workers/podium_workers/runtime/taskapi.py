@@ -119,7 +119,7 @@ class TaskApi:
 
         Takes at most so many `seconds`: if there is no answer, another try must fit into the lease.
         """
-        await self._update(task, min(UPDATE_SECONDS, seconds), status="IN_PROGRESS", extendLease=True)
+        await self._update(task, seconds, status="IN_PROGRESS", extendLease=True)
 
     async def decide(self, task: Task) -> None:
         """Has Conductor look at the run now."""
