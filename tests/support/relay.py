@@ -9,7 +9,7 @@ Handler = Callable[[str, dict[str, str]], Awaitable[None]]
 
 
 class Relay:
-    """`before` and `after` are awaited around each request (path, query)."""
+    """`before` and `after` are awaited around each request (path, query); `body` is that of the newest."""
 
     def __init__(self, url: str) -> None:
         self._url = url
@@ -17,6 +17,7 @@ class Relay:
         self.before: Handler | None = None
         self.after: Handler | None = None
         self.seen: list[str] = []
+        self.body = b""
 
     async def listen(self, port: int = 0) -> str:
         app = aiohttp.web.Application(client_max_size=2**26)
@@ -32,6 +33,7 @@ class Relay:
 
     async def _pass(self, request: aiohttp.web.Request) -> aiohttp.web.Response:
         path, query = "/" + request.match_info["path"], dict(request.query)
+        body = self.body = await request.read()
         self.seen.append(path)
         if self.before:
             await self.before(path, query)
@@ -40,15 +42,15 @@ class Relay:
             session.request(
                 request.method,
                 f"{self._url}{path}?{request.query_string}",
-                data=await request.read(),
+                data=body,
                 headers={"Content-Type": request.headers.get("Content-Type", "application/json")},
             ) as answer,
         ):
-            body = await answer.read()
+            answered = await answer.read()
             if self.after:
                 await self.after(path, query)
             return aiohttp.web.Response(
-                body=body,
+                body=answered,
                 status=answer.status,
                 headers={"Content-Type": answer.headers.get("Content-Type", "")},
             )

@@ -64,7 +64,7 @@ class Desk:
         self.domain = f"t{secrets.token_hex(4)}"
         self.session = session
         self.workers: list[Worker] = []
-        self._defined: dict[tuple[str, int, int], str] = {}
+        self._defined: dict[tuple[str, int, int, int], str] = {}
 
     async def call(self, method: str, path: str, **more: Any) -> Any:
         async with self.session.request(method, f"{self.url}{path}", **more) as response:
@@ -81,15 +81,16 @@ class Desk:
         timeout: int = 0,
         domain: str | None = None,
         retries: int = 0,
+        retry_delay: int = 0,
     ) -> str:
         """One run of one task; its id. A `timeout` in seconds ends attempts, and they are retried."""
-        key = (task_type, response_timeout, timeout)
+        key = (task_type, response_timeout, timeout, retry_delay)
         if key not in self._defined:
-            name = self._defined[key] = f"{self.domain}.{task_type}.{response_timeout}.{timeout}"
+            name = self._defined[key] = ".".join((self.domain, *map(str, key)))
             definition = {
                 "name": task_type,
                 "retryCount": retries,
-                "retryDelaySeconds": 0,
+                "retryDelaySeconds": retry_delay,
                 "responseTimeoutSeconds": response_timeout,
                 "timeoutSeconds": timeout,
                 "timeoutPolicy": "RETRY",
@@ -122,6 +123,11 @@ class Desk:
 
     async def run(self, run_id: str) -> dict[str, Any]:
         return dict(await self.call("GET", f"/workflow/{run_id}"))
+
+    async def decided(self, run_id: str) -> dict[str, Any]:
+        """The same when Conductor has just looked at it: by itself it may do that minutes late."""
+        await self.call("PUT", f"/workflow/decide/{run_id}")
+        return await self.run(run_id)
 
     async def task(self, run_id: str) -> dict[str, Any]:
         """Its newest attempt."""

@@ -39,6 +39,14 @@ def gate(context: TaskContext, gate: str | None = None, seconds: float = 0.0) ->
     return {"attempt": context.attempt, "polls": context.poll_count, "domain": context.domain}
 
 
+@task("probe_chatty")
+async def chatty(context: TaskContext, seconds: float) -> dict[str, Any]:
+    """Says one thing, and sleeps on."""
+    context.log("good night")
+    await asyncio.sleep(seconds)
+    return {"attempt": context.attempt}
+
+
 @task("probe_nap")
 async def nap(context: TaskContext, seconds: float) -> dict[str, Any]:
     """Sleeps for long at the first attempt only."""
@@ -48,6 +56,13 @@ async def nap(context: TaskContext, seconds: float) -> dict[str, Any]:
     except asyncio.CancelledError:
         _trace(context, "cancelled")
         raise
+    return {"attempt": context.attempt}
+
+
+@task("probe_naps")
+async def naps(context: TaskContext, seconds: list[float]) -> dict[str, Any]:
+    """Sleeps at each attempt for as long as it is told."""
+    await asyncio.sleep(seconds[context.attempt - 1])
     return {"attempt": context.attempt}
 
 
@@ -117,6 +132,12 @@ def twice(context: TaskContext) -> InProgress | dict[str, Any]:
     if context.poll_count == 1:
         return context.in_progress(after=1, output={"page": 7})
     return {"polls": context.poll_count, "page": context.output.get("page")}
+
+
+@task("probe_back")
+def back(context: TaskContext, until: str) -> InProgress | dict[str, Any]:
+    """Comes back once, and then waits for the file."""
+    return context.in_progress(after=1) if context.poll_count == 1 else gate(context, until)
 
 
 @task("probe_secret")

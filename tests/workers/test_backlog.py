@@ -1,6 +1,7 @@
 """Which queue is asked next, and for how much: laws and examples."""
 
 import itertools
+import math
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -80,6 +81,21 @@ def test_a_worker_shows_itself_even_when_all_slots_are_busy():
     made = backlog(A, B)
     assert made.share(0, PRESENCE_SECONDS - 1) == []
     assert made.share(0, PRESENCE_SECONDS) == [(A, 0), (B, 0)]
+
+
+def test_a_pause_is_waited_for_and_nothing_that_is_over():
+    made = Backlog([A, B], poll_interval=1.0, cpu_bound=[B])
+    for queue, count in made.share(0, 0.0):
+        made.answered(queue, count, 0, 0.0)
+    made.saw({A: 1, B: 1})
+    assert made.share(5, 1.0, processes=0) == [(A, 1)]
+    assert made.next_at(1.0) == math.inf, "a process that gets free wakes the loop"
+    made.failed(A)
+    assert made.next_at(1.0) == math.inf, "so does the end of an outage"
+    made.share(5, 1.0)
+    made.answered(A, 1, 0, 1.0)
+    made.saw({A: 1})
+    assert made.next_at(1.0) == 1.1
 
 
 QUEUES = st.lists(st.builds(Queue, st.sampled_from("abcdef")), unique=True, min_size=1)

@@ -88,7 +88,7 @@ async def test_an_attempt_over_its_time_is_stopped_dropped_and_tried_again(desk)
         assert first["status"] == "TIMED_OUT"
         # Conductor stores log lines when it has the time.
         logs = await eventually(lambda of=first["taskId"]: desk.call("GET", f"/tasks/{of}/log"), bool)
-        assert "still running after the 3 s of timeoutSeconds" in logs[-1]["log"]
+        assert "still running after the 3 s that timeoutSeconds allows" in logs[-1]["log"]
     assert [word for _, word, _ in desk.trace()].count("cancelled") == 1
     assert (await desk.ended(busy))["status"] == "TIMED_OUT"
     await until_gone(*(int(pid) for pid in (desk.data / "pids").read_text().split()))
@@ -103,6 +103,23 @@ async def test_an_attempt_over_its_time_is_stopped_dropped_and_tried_again(desk)
     assert await worker.exits(within=10) == 0
     assert "left behind: probe_late" in worker.said()
     assert (await desk.run(late))["status"] == "COMPLETED"
+
+
+async def test_a_retried_attempt_has_the_delay_of_its_retry_as_more_time(desk):
+    """Conductor does not end it sooner, however often it is asked, and takes its result until then."""
+    worker = await desk.worker()
+    times = {"response_timeout": 1, "timeout": 3, "retries": 1, "retry_delay": 5}
+    soon = await desk.start("probe_naps", {"seconds": [60, 5]}, **times)
+    never = await desk.start("probe_naps", {"seconds": [60, 60]}, **times)
+    run = await eventually(lambda: desk.decided(never), lambda run: run["status"] != "RUNNING")
+    assert [task["status"] for task in run["tasks"]] == ["TIMED_OUT", "TIMED_OUT"]
+    task = run["tasks"][-1]
+    assert 8 <= (task["endTime"] - task["startTime"]) / 1000 < 11
+    task = await desk.ended(soon)
+    assert (task["status"], task["outputData"]) == ("COMPLETED", {"attempt": 2})
+    for seconds, attempts in ((3, 2), (8, 1)):
+        words = f"still running after the {seconds} s that timeoutSeconds allows"
+        assert worker.said().count(words) == attempts
 
 
 async def test_a_worker_whose_slots_are_all_held_by_overdue_threads_makes_room_for_another(desk):
@@ -148,6 +165,57 @@ async def test_computations_that_find_no_process_are_left_to_other_workers(desk)
         return sorted(await desk.statuses(runs))
 
     await eventually(statuses, lambda seen: seen == ["IN_PROGRESS", "SCHEDULED", "SCHEDULED"])
+
+
+COUNTS_TURNS = """
+from podium_workers.runtime import main, worker
+
+async def counted(self, until, wait=worker.Worker._wait):
+    print("turn", flush=True)
+    await wait(self, until)
+
+worker.Worker._wait = counted
+main.main()
+"""
+
+
+async def test_the_loop_does_not_spin_while_tasks_wait_for_a_process_or_for_conductor(desk, relay):
+    away, refused, held, opened = (asyncio.Event() for _ in range(4))
+
+    async def before(path, query):
+        if "/poll/batch/probe_add" in path and away.is_set():
+            refused.set()
+            raise aiohttp.web.HTTPServiceUnavailable
+        if "/queue/sizes" in path and refused.is_set():
+            held.set()
+            await opened.wait()
+
+    async def turns():
+        return worker.said().count("turn\n")
+
+    async def looks():
+        return sum("/queue/sizes" in path for path in relay.seen)
+
+    relay.before = before
+    worker = await desk.worker(
+        *("--processes", "1", "--tasks", "busy_hang,probe_add"),
+        url=await relay.listen(),
+        program=("-c", COUNTS_TURNS, "--no-builtin", "--functions", "probes,busy"),
+    )
+    runs = [await desk.start("busy_hang") for _ in range(2)]
+    await eventually(lambda: desk.statuses(runs), lambda seen: sorted(seen) == ["IN_PROGRESS", "SCHEDULED"])
+    before_looks, before_turns = await looks(), await turns()
+    await eventually(looks, lambda seen: seen >= before_looks + 10)
+    assert await turns() - before_turns < 100, "a few for each of ten looks"
+    # Now the poll for a task that waits fails, and the look whether Conductor is back has no answer.
+    away.set()
+    await desk.start("probe_add", {"a": 1})
+    async with asyncio.timeout(30):
+        await held.wait()
+    before_turns = await turns()
+    await asyncio.sleep(2)  # a rate needs a time
+    assert await turns() - before_turns < 20
+    opened.set()
 
 
 async def test_a_stop_waits_for_computations(desk):

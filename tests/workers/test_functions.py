@@ -178,7 +178,17 @@ async def site():
         sent = await request.text()
         return aiohttp.web.json_response({"method": request.method, "sent": sent}, status=status)
 
+    async def say(request: aiohttp.web.Request) -> aiohttp.web.Response:
+        status = int(request.match_info["status"])
+        return aiohttp.web.Response(status=status, body=b"<p>gone", headers={"Content-Type": "text/html"})
+
+    async def repeat(request: aiohttp.web.Request) -> aiohttp.web.Response:
+        body = (await request.text()).encode("latin-1")
+        return aiohttp.web.Response(body=body, headers={"Content-Type": request.headers["As"]})
+
     app = aiohttp.web.Application()
+    app.router.add_put("/", repeat)
+    app.router.add_get("/{status}/text", say)
     app.router.add_route("*", "/{status}", answer)
     runner = aiohttp.web.AppRunner(app)
     await runner.setup()
@@ -193,6 +203,39 @@ async def test_http_answers(site):
     sent = await web.http_request(f"{site}/201", "put", body={"a": 1})
     assert sent["body"] == {"method": "PUT", "sent": '{"a": 1}'}
     assert (await web.http_get(f"{site}/298"))["body"] == "not json"
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body", "read"),
+    [
+        ("text/html", "<p>é".encode(), "<p>é"),
+        ("text/plain", b"hello", "hello"),
+        ("text/plain", b"", ""),
+        ("application/octet-stream", b"\x00\xff", "\x00\ufffd"),
+        ("application/vnd.api+json", b'{"a": 1}', {"a": 1}),
+        ("text/plain; charset=latin-1", b"\xe9", "é"),
+        ("text/plain; charset=nonsense", "é".encode(), "é"),
+        ("text/plain; charset=hex", b"00", "00"),
+        ("text/plain; charset=undefined", "é".encode(), "é"),
+        ("nonsense", b"hello", "hello"),
+    ],
+)
+async def test_http_answers_of_any_type_are_read(site, content_type, body, read):
+    got = await web.http_request(site, "PUT", {"As": content_type}, body=body.decode("latin-1"))
+    assert (got["body"], got["size"]) == (read, len(body))
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "reason"),
+    [
+        (404, Reject, "404 Not Found from 127.0.0.1"),
+        (503, Retry, "503 Service Unavailable from 127.0.0.1"),
+    ],
+)
+async def test_http_failures_keep_their_words(site, status, kind, reason):
+    with pytest.raises(kind, match=reason) as caught:
+        await web.http_get(f"{site}/{status}/text")
+    assert caught.value.output == {"status": status, "body": "<p>gone"}
 
 
 @pytest.mark.parametrize(

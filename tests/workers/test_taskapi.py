@@ -78,7 +78,7 @@ async def test_only_conductors_own_no_is_final(between, status, kind, body, erro
     api = between(status, kind, body)
     for call in (
         api.finish(TASK, Outcome("COMPLETED"), []),
-        api.extend(TASK),
+        api.extend(TASK, 1.0),
         api.poll(Queue("resize", None), 1),
         api.depths([Queue("resize", None)]),
     ):
@@ -89,3 +89,33 @@ async def test_only_conductors_own_no_is_final(between, status, kind, body, erro
 
 async def test_a_result_that_is_taken_is_answered_with_the_tasks_id(between):
     await between(200, "text/plain", "t").finish(TASK, Outcome("COMPLETED"), [])
+
+
+def item(name: str, **more: object) -> dict[str, object]:
+    return {"taskId": name, "taskDefName": "resize", "inputData": {}, **more}
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"taskType": "resize"},
+        None,
+        "task",
+        item("odd", inputData=["a"]),
+        item("odd", outputData="a"),
+        item("odd", responseTimeoutSeconds="soon"),
+        item("odd", workflowTask=["a"]),
+    ],
+)
+async def test_a_task_that_cannot_be_read_does_not_cost_the_others_of_its_batch(between, caplog, odd):
+    api = between(200, "application/json", json.dumps([item("a"), odd, item("b", inputData=None)]))
+    tasks = await api.poll(Queue("resize", None), 3)
+    assert [task.task_id for task in tasks] == ["a", "b"]
+    (record,) = [record for record in caplog.records if "cannot be read" in record.getMessage()]
+    assert record.levelname == "ERROR"
+
+
+async def test_queue_sizes_that_are_no_numbers_are_no_answer(between):
+    api = between(200, "application/json", '{"resize": null}')
+    with pytest.raises(Unavailable, match="not numbers"):
+        await api.depths([Queue("resize", None)])

@@ -58,6 +58,35 @@ async def test_a_task_may_come_back_later(desk):
     assert task["outputData"] == {"polls": 2, "page": 7}
 
 
+async def test_a_task_that_came_back_is_not_taken_from_the_worker_that_has_it(desk, relay):
+    """Conductor has stored that it is to come back, and the answer was lost."""
+    lost, waiting, given = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def before(path, query):
+        if lost.is_set() and path.startswith("/tasks") and "/poll/" not in path and "/queue/" not in path:
+            waiting.set()
+            await given.wait()
+
+    async def after(path, query):
+        if path == "/tasks" and not lost.is_set():
+            lost.set()
+            raise aiohttp.web.HTTPServiceUnavailable
+
+    relay.before, relay.after = before, after
+    await desk.worker("--concurrency", "1", url=await relay.listen())
+    run = await desk.start("probe_back", {"until": "gate"})
+    async with asyncio.timeout(30):
+        await waiting.wait()
+    await desk.worker("--tasks", "probe_back")
+    await desk.running([run], 1)
+    given.set()
+    await desk.ended(await desk.start("probe_add", {"a": 1}))  # so the first worker has done with it
+    task = await desk.task(run)
+    assert (task["status"], task["pollCount"]) == ("IN_PROGRESS", 2)
+    desk.open_gate()
+    assert (await desk.ended(run))["outputData"]["polls"] == 2
+
+
 async def test_no_more_tasks_than_slots_are_ever_taken(desk):
     kinds = ("probe_gate", "probe_gate_b", "probe_gate_c")
     runs = [await desk.start(kinds[number % 3], {"gate": "gate"}) for number in range(30)]
@@ -220,6 +249,33 @@ async def test_a_worker_waits_for_conductor_and_says_so_once(desk, relay):
     assert await readiness(health) == (200, "ok"), "no pod can mend an outage"
 
 
+async def test_a_busy_worker_notices_that_conductor_is_back(desk, relay):
+    """All its slots are busy, and the poll that shows it to Conductor has failed."""
+
+    async def refuse(path, query):
+        raise aiohttp.web.HTTPServiceUnavailable
+
+    async def polls():
+        return sum("/poll/batch/probe_gate" in path for path in relay.seen)
+
+    code = "from podium_workers.runtime import backlog, main; backlog.PRESENCE_SECONDS = 0.5; main.main()"
+    worker = await desk.worker(
+        *("--concurrency", "1", "--tasks", "probe_gate"),
+        url=await relay.listen(),
+        program=("-c", code, "--no-builtin", "--functions", "probes"),
+    )
+    run = await desk.start("probe_gate", {"gate": "gate"})
+    await desk.running([run], 1)
+    relay.before = refuse
+    await worker.says("does not answer")
+    relay.before = None
+    before = await polls()
+    await eventually(polls, lambda seen: seen > before + 2)
+    assert worker.said().count("connected to Conductor") == 2
+    desk.open_gate()
+    assert (await desk.ended(run))["status"] == "COMPLETED"
+
+
 async def test_a_worker_stops_while_conductor_is_away(desk):
     worker = await desk.worker(url=f"http://127.0.0.1:{free_port()}/api")
     await worker.says("does not answer")
@@ -231,6 +287,52 @@ async def test_a_long_task_is_not_taken_for_lost(desk):
     await desk.worker()
     task = await desk.ended(await desk.start("probe_gate", {"seconds": 5.0}, response_timeout=2))
     assert (task["status"], task["outputData"]["attempt"], task["pollCount"]) == ("COMPLETED", 1, 1)
+
+
+@pytest.mark.parametrize("silent", ["a sign of life", "the log"])
+async def test_one_request_that_is_never_answered_costs_no_lease(desk, relay, silent):
+    held, opened = [], asyncio.Event()
+
+    async def hold(path, query):
+        life, said = b"extendLease" in relay.body, path.endswith("/log")
+        if not held and (life if silent == "a sign of life" else said):
+            held.append(path)
+            await opened.wait()
+
+    relay.before = hold
+    await desk.worker(url=await relay.listen())
+    run = await desk.start("probe_chatty", {"seconds": 12.0}, response_timeout=4, retries=1)
+    await eventually(lambda: desk.decided(run), lambda seen: seen["status"] != "RUNNING")
+    task = await desk.ended(run)
+    assert held
+    assert (task["status"], task["outputData"], task["pollCount"]) == ("COMPLETED", {"attempt": 1}, 1)
+    opened.set()
+
+
+async def test_a_result_that_a_late_sign_of_life_undid_is_sent_again(desk, relay):
+    """Conductor writes the task back as it has read it before; here it does not see the first result."""
+    results, opened = [], asyncio.Event()
+
+    async def between(path, query):
+        if b"extendLease" in relay.body:
+            await opened.wait()
+        elif path == "/tasks":
+            results.append(relay.body)
+            if len(results) == 1:
+                raise aiohttp.web.HTTPOk(text="taken")
+
+    async def extensions():
+        return relay.seen.count("/tasks")
+
+    relay.before = between
+    await desk.worker(url=await relay.listen())
+    run = await desk.start("probe_gate", {"gate": "gate"}, response_timeout=12)
+    await eventually(extensions, bool)
+    desk.open_gate()
+    task = await desk.ended(run)
+    assert (task["status"], task["outputData"]["attempt"]) == ("COMPLETED", 1)
+    assert len(results) == 2
+    opened.set()
 
 
 async def test_namespaces_are_apart(desk):
@@ -282,6 +384,27 @@ async def test_a_worker_without_the_queue_sizes_still_works(desk, relay):
     assert worker.said().count("polling each queue instead") == 1
     relay.before = None
     await eventually(seen, lambda now: all("queue/sizes" in path for path in now))
+
+
+FAILS_ONCE = """
+from podium_workers.runtime import main, taskapi
+
+faults = [ValueError("odd")]
+
+async def poll(self, queue, count, poll=taskapi.TaskApi.poll):
+    if count and faults:
+        raise faults.pop()
+    return await poll(self, queue, count)
+
+taskapi.TaskApi.poll = poll
+main.main()
+"""
+
+
+async def test_a_fault_in_a_poll_does_not_silence_its_queue(desk):
+    worker = await desk.worker(program=("-c", FAILS_ONCE, "--no-builtin", "--functions", "probes"))
+    assert (await desk.ended(await desk.start("probe_add", {"a": 1})))["status"] == "COMPLETED"
+    assert worker.said().count("a fault of the runtime in a poll") == 1
 
 
 async def test_an_idle_worker_asks_little(desk, relay):

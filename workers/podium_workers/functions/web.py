@@ -64,14 +64,11 @@ async def http_request(
 
 def _verdict(response: aiohttp.ClientResponse, answer: bytes) -> dict[str, Any]:
     status = response.status
-    text = answer.decode(response.get_encoding() if answer else "utf-8", "replace")
-    if status >= 500 or status in _TRY_AGAIN:
-        raise Retry(f"{status} {response.reason} from {response.url.host}", output={"status": status})
+    text = _decoded(answer, response.charset or "utf-8")
     if status >= 400:
-        raise Reject(
-            f"{status} {response.reason} from {response.url.host}",
-            output={"status": status, "body": text[:2000]},
-        )
+        kind = Retry if status >= 500 or status in _TRY_AGAIN else Reject
+        reason = f"{status} {response.reason} from {response.url.host}"
+        raise kind(reason, output={"status": status, "body": text[:2000]})
     body: Any = text
     if "json" in response.content_type and text:
         try:
@@ -80,6 +77,14 @@ def _verdict(response: aiohttp.ClientResponse, answer: bytes) -> dict[str, Any]:
             body = text
     headers = {name: response.headers[name] for name in _SAFE_HEADERS if name in response.headers}
     return {"status": status, "headers": headers, "body": body, "size": len(answer)}
+
+
+def _decoded(answer: bytes, charset: str) -> str:
+    """The text, if need be with replacement characters. A charset that is none counts as UTF-8."""
+    try:
+        return answer.decode(charset, "replace")
+    except (LookupError, ValueError):  # unknown, not one for text, or one without replacements (idna)
+        return answer.decode("utf-8", "replace")
 
 
 async def _bounded(content: aiohttp.StreamReader) -> bytes:

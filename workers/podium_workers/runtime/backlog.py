@@ -116,7 +116,14 @@ class Backlog:
         """The poll had no answer."""
         self._states[queue].asking = False
 
-    def next_at(self) -> float:
-        """When a queue that is in a pause may be asked again; infinity if none is."""
-        times = (state.not_before for state in self._states.values() if state.depth > 0 and not state.asking)
+    def next_at(self, now: float) -> float:
+        """When the next pause of a queue with work ends: later than `now`, or infinity.
+
+        A queue that might be asked already, and is not, waits for something else: a process, or Conductor.
+        """
+        times = (
+            state.not_before
+            for state in self._states.values()
+            if state.depth > 0 and not state.asking and state.not_before > now
+        )
         return min(times, default=float("inf"))

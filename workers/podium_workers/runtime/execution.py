@@ -7,6 +7,7 @@ import contextlib
 import contextvars
 import dataclasses
 import logging
+import math
 import random
 import time
 from collections.abc import Callable
@@ -22,15 +23,16 @@ from podium_workers.runtime.redaction import find_secrets, redact, scrub, spelli
 from podium_workers.runtime.registry import Function
 from podium_workers.runtime.settings import Settings
 from podium_workers.runtime.task import Outcome, Task
-from podium_workers.runtime.taskapi import Refused, TaskApi, Unavailable
+from podium_workers.runtime.taskapi import UPDATE_SECONDS, Refused, TaskApi, Unavailable
 from podium_workers.services.references import References
 
 REASON_CHARACTERS = 500
 TRACEBACK_CHARACTERS = 3000
 LOG_INTERVAL = 2.0
 SHORTEST_BEAT = 0.25
+SHORTEST_PATIENCE = 0.5
 LONGEST_PAUSE = 5.0
-MOST_LOOKS = 5
+MOST_LOOKS = 6
 LOOK_PAUSE = 1.0
 
 _OUTCOMES = {
@@ -80,7 +82,10 @@ class Execution:
         self._secrets = [*resources.secrets, *find_secrets(task.input)]
         self._references = resources.references
         self._resolved: frozenset[str] = frozenset()
-        self._done = False
+        lease = task.response_timeout
+        self._patience = min(UPDATE_SECONDS, max(SHORTEST_PATIENCE, lease / 8)) if lease else UPDATE_SECONDS
+        self._unanswered = False
+        self._done = asyncio.Event()
         self._wake = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._context = TaskContext(
@@ -101,7 +106,8 @@ class Execution:
     async def run(self) -> None:
         """Never raises, except when cancelled."""
         about(self.task)
-        companion = asyncio.create_task(self._accompany())
+        lease = asyncio.create_task(self._keep_lease())
+        logs = asyncio.create_task(self._send_logs())
         working = asyncio.create_task(self._attempt())
         started = time.monotonic()
         try:
@@ -110,21 +116,22 @@ class Execution:
             working.cancel()  # the worker is being cut off
             raise
         finally:
-            self._done = True
+            self._done.set()
             self._wake.set()
         overdue = not working.done()
         # A sign of life that Conductor handles beside the result may be stored after it, and the task would
         # be IN_PROGRESS again, for good. So it is waited for, not cancelled.
-        await companion
+        await lease
         if overdue:
             await self._drop(working)
-            return
-        seconds = time.monotonic() - started
-        self._metrics.seconds.labels(self.task.task_type).observe(seconds)
-        outcome = self._finish(_result(working))
-        log.debug("%s ended as %s after %.3f s", self, outcome.status, seconds)
-        self.phase = "reporting"
-        await self._report(outcome)
+        else:
+            seconds = time.monotonic() - started
+            self._metrics.seconds.labels(self.task.task_type).observe(seconds)
+            outcome = self._finish(_result(working))
+            log.debug("%s ended as %s after %.3f s", self, outcome.status, seconds)
+            self.phase = "reporting"
+            await self._report(outcome)
+        await logs
 
     @property
     def overdue(self) -> bool:
@@ -175,7 +182,7 @@ class Execution:
         if self.function.is_async or self.function.cpu_bound:
             where = "it is stopped"
             working.cancel()
-        reason = f"still running after the {self.task.timeout:g} s of timeoutSeconds: {where}"
+        reason = f"still running after the {self.task.timeout:g} s that timeoutSeconds allows: {where}"
         log.warning("%s is %s; Conductor is to end the attempt, and its result is dropped", self, reason)
         self._metrics.failures.labels(self.task.task_type, "timeout").inc()
         self._metrics.tasks.labels(self.task.task_type, "dropped").inc()
@@ -185,34 +192,40 @@ class Execution:
         await asyncio.wait([working])
         log.info("%s has ended", self)
 
-    async def _accompany(self) -> None:
-        """Signs of life at half of the responseTimeout, log lines every two seconds, until it is done."""
+    async def _keep_lease(self) -> None:
+        """Signs of life at half of the responseTimeout, and when the function asks for one, until it is done.
+
+        One that is not answered within an eighth of it is sent anew: four fit into the lease.
+        """
         lease = self.task.response_timeout
-        beat = max(SHORTEST_BEAT, lease / 2) if lease else float("inf")
-        last_beat = last_lines = time.monotonic()
-        while not self._done:
-            until = min(last_beat + beat, last_lines + LOG_INTERVAL)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(max(0.0, until - time.monotonic())):
-                    await self._wake.wait()
+        beat = max(SHORTEST_BEAT, lease / 2) if lease else math.inf
+        due = time.monotonic() + beat
+        while True:
+            await _pause(due - time.monotonic(), self._wake)
             self._wake.clear()
-            if self._done:
+            if self._done.is_set():
                 return
             now = time.monotonic()
-            if self._context.take_extension() or now >= last_beat + beat:
-                last_beat = now if await self._extend() else now - beat + max(SHORTEST_BEAT, beat / 8)
-            if now >= last_lines + LOG_INTERVAL:
-                last_lines = now
-                await self._send_lines()
+            if self._context.take_extension() or now >= due:
+                due = now + (beat if await self._extend() else max(SHORTEST_BEAT, beat / 8))
 
     async def _extend(self) -> bool:
         try:
-            await self._api.extend(self.task)
+            await self._api.extend(self.task, self._patience)
         except (Unavailable, Refused) as error:
+            self._unanswered = isinstance(error, Unavailable)
             self._metrics.lease_failures.inc()
             log.debug("no sign of life for %s: %s", self, error)
             return False
+        self._unanswered = False
         return True
+
+    async def _send_logs(self) -> None:
+        """Log lines every two seconds, until it is done. The lease must not wait for them."""
+        while not self._done.is_set():
+            await _pause(LOG_INTERVAL, self._done)
+            if not self._done.is_set():
+                await self._send_lines()
 
     async def _send_lines(self) -> None:
         lines = self._context.take_lines()
@@ -230,8 +243,11 @@ class Execution:
         deadline = time.monotonic() + self._settings.result_seconds
         pause = 0.2
         told = False
+        unsure = False
         while True:
             try:
+                if unsure and not await self._api.is_ours(self.task):
+                    break
                 await self._api.finish(self.task, outcome, lines)
             except Refused as error:
                 self._metrics.update_failures.labels("refused").inc()
@@ -252,22 +268,30 @@ class Execution:
                 if not told:
                     log.warning("Conductor did not take the result of %s, trying again: %s", self, error)
                 told = True
+                # If that one has come back and was given to another worker, a second word would take it away.
+                unsure = outcome.status == "IN_PROGRESS"
                 await asyncio.sleep(pause * random.uniform(0.5, 1.5))
                 pause = min(LONGEST_PAUSE, pause * 2)
                 continue
-            self._metrics.tasks.labels(self.task.task_type, _OUTCOMES[outcome.status]).inc()
-            return
+            if not self._unanswered:
+                break
+            # The last sign of life had no answer in time: Conductor may store it even now (see `run`).
+            self._unanswered = False
+            unsure = True
+            await asyncio.sleep(min(LONGEST_PAUSE, self._patience))
+        self._metrics.tasks.labels(self.task.task_type, _OUTCOMES[outcome.status]).inc()
 
     async def _have_it_ended(self) -> None:
         # Left alone, Conductor does not do it: it looks at the end of the first responseTimeout, and where
         # signs of life have come until then, not again for minutes (3.32.3). Asked while it is busy with the
-        # run, it answers 200 and does nothing: so it is asked until the task is not IN_PROGRESS.
-        for _ in range(MOST_LOOKS):
+        # run, it answers 200 and does nothing: so it is asked until the task is not IN_PROGRESS, but not for
+        # ever, since in a paused run nothing ends.
+        for look in range(MOST_LOOKS):
             with contextlib.suppress(Unavailable, Refused):
                 await self._api.decide(self.task)
-                if await self._api.status(self.task) != "IN_PROGRESS":
+                if not await self._api.is_ours(self.task):
                     return
-            await asyncio.sleep(LOOK_PAUSE)
+            await asyncio.sleep(LOOK_PAUSE * 2**look)
 
     def _finish(self, outcome: Outcome) -> Outcome:
         """The outcome as it may leave the worker."""
@@ -295,6 +319,12 @@ def _result(working: asyncio.Task[Outcome]) -> Outcome:
     if working.cancelled():
         return Outcome("FAILED", reason="CancelledError: the function cancelled itself", kind="exception")
     return working.result()
+
+
+async def _pause(seconds: float, until: asyncio.Event) -> None:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(max(0.0, seconds)):
+            await until.wait()
 
 
 def _tail(trace: str) -> str:

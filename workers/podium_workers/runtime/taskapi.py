@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
@@ -21,6 +22,7 @@ LOOK_SECONDS = 15.0
 LOG_SECONDS = 10.0
 QUERY_BYTES = 6000  # Conductor answers 400 to an address of about 8 kB
 TOO_LARGE = 413  # of a proxy too, and of the same request always
+log = logging.getLogger(__name__)
 _WORTH_RETRYING = frozenset({401, 403, 408, 425, 429})
 
 
@@ -76,7 +78,10 @@ class TaskApi:
             sizes = await self._call("GET", "/tasks/queue/sizes", LOOK_SECONDS, query=query)
             if not isinstance(sizes, dict):
                 raise Unavailable("the queue sizes are not JSON")
-            depths.update({queue: int(sizes.get(str(queue), 0)) for queue in part})
+            try:
+                depths.update({queue: int(sizes.get(str(queue), 0)) for queue in part})
+            except (TypeError, ValueError):
+                raise Unavailable("the queue sizes are not numbers") from None
         return depths
 
     async def poll(self, queue: Queue, count: int) -> list[Task]:
@@ -92,12 +97,16 @@ class TaskApi:
         answer = await self._call("GET", "/tasks/poll/batch/{tasktype}", POLL_SECONDS, path=path, query=query)
         if not isinstance(answer, list):
             raise Unavailable("the answer to a poll is not a list of tasks")
-        return [_task(item) for item in answer]
+        return list(_tasks(answer))
 
     async def finish(self, task: Task, outcome: Outcome, lines: Sequence[tuple[int, str]]) -> None:
-        """Sends a result. The same one may be sent again: Conductor ignores it for a finished task."""
+        """Sends a result. The same one may be sent again: Conductor ignores it for a finished task.
+
+        But not IN_PROGRESS, which finishes nothing: it takes the task from whoever has it by then.
+        """
         await self._update(
             task,
+            UPDATE_SECONDS,
             status=outcome.status,
             outputData=dict(outcome.output),
             reasonForIncompletion=outcome.reason or None,
@@ -105,18 +114,24 @@ class TaskApi:
             logs=[{"taskId": task.task_id, "createdTime": when, "log": text} for when, text in lines],
         )
 
-    async def extend(self, task: Task) -> None:
-        """The task's responseTimeout starts anew. (Logs sent with this are dropped by Conductor.)"""
-        await self._update(task, status="IN_PROGRESS", extendLease=True)
+    async def extend(self, task: Task, seconds: float) -> None:
+        """The task's responseTimeout starts anew. (Logs sent with this are dropped by Conductor.)
+
+        Takes at most so many `seconds`: if there is no answer, another try must fit into the lease.
+        """
+        await self._update(task, seconds, status="IN_PROGRESS", extendLease=True)
 
     async def decide(self, task: Task) -> None:
         """Has Conductor look at the run now."""
         await self._call("PUT", "/workflow/decide/{id}", UPDATE_SECONDS, path={"id": task.workflow_id})
 
-    async def status(self, task: Task) -> str:
-        """The task's, as it is now."""
-        answer = await self._call("GET", "/tasks/{id}", LOOK_SECONDS, path={"id": task.task_id})
-        return str(answer.get("status")) if isinstance(answer, dict) else ""
+    async def is_ours(self, task: Task) -> bool:
+        """Whether the task is still in progress, and was given to no worker since it was to this one."""
+        now = await self._call("GET", "/tasks/{id}", LOOK_SECONDS, path={"id": task.task_id})
+        if not isinstance(now, dict):
+            raise Unavailable("the answer is not a task")
+        holder = (now.get("workerId"), now.get("pollCount") or 1)
+        return now.get("status") == "IN_PROGRESS" and holder == (self._worker_id, task.poll_count)
 
     async def log(self, task: Task, line: str) -> None:
         """Adds a line, or several in one text, to the task's log."""
@@ -134,14 +149,14 @@ class TaskApi:
         if response.status_code >= 400:
             raise Unavailable(f"{response.status_code} to a log line")
 
-    async def _update(self, task: Task, **fields: Any) -> None:
+    async def _update(self, task: Task, seconds: float, **fields: Any) -> None:
         body = {
             "taskId": task.task_id,
             "workflowInstanceId": task.workflow_id,
             "workerId": self._worker_id,
             **{key: value for key, value in fields.items() if value is not None},
         }
-        await self._call("POST", "/tasks", UPDATE_SECONDS, body=body)
+        await self._call("POST", "/tasks", seconds, body=body)
 
     async def _call(
         self,
@@ -156,7 +171,7 @@ class TaskApi:
         # AsyncApiClient rather than AsyncTaskResourceApi on top of it: the latter turns tasks into models,
         # and where one does not fit it logs that and returns nothing, with the tasks already handed over.
         try:
-            async with asyncio.timeout(seconds + 5):
+            async with asyncio.timeout(seconds):  # the client's own time-out is one for each step
                 answer = await self._client.call_api(
                     resource,
                     method,
@@ -182,6 +197,8 @@ class TaskApi:
             if status != TOO_LARGE and not _is_an_answer(status, error.body):
                 raise Hidden(said) from error
             raise Refused(status, reason) from error
+        except TimeoutError as error:
+            raise Unavailable(f"no answer within {seconds:g} s") from error
         except Exception as error:
             raise Unavailable(f"{type(error).__name__}: {error}") from error
         if isinstance(answer, str) and answer.lstrip().startswith("<"):
@@ -195,6 +212,21 @@ class TaskApi:
         return client
 
 
+def _tasks(items: Iterable[Any]) -> Iterator[Task]:
+    """Those that can be read: one that cannot must not cost the others, which are handed over too."""
+    for item in items:
+        try:
+            yield _task(item)
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
+            name = item.get("taskId") if isinstance(item, Mapping) else None
+            log.error(  # noqa: TRY400
+                "a task that was handed over cannot be read, and is left to its responseTimeout: %s (%s: %s)",
+                name or "without an id",
+                type(error).__name__,
+                error,
+            )
+
+
 def _task(item: Mapping[str, Any]) -> Task:
     return Task(
         task_id=item["taskId"],
@@ -205,11 +237,17 @@ def _task(item: Mapping[str, Any]) -> Task:
         poll_count=item.get("pollCount") or 1,
         response_timeout=float(item.get("responseTimeoutSeconds") or 0),
         timeout=_timeout(item),
-        input=item.get("inputData") or {},
-        output=item.get("outputData") or {},
+        input=_mapping(item.get("inputData")),
+        output=_mapping(item.get("outputData")),
         external_input=item.get("externalInputPayloadStoragePath"),
         domain=item.get("domain"),
     )
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping | None):
+        raise TypeError(f"a {type(value).__name__} in place of an object")
+    return value or {}
 
 
 def _timeout(item: Mapping[str, Any]) -> float:
@@ -217,7 +255,10 @@ def _timeout(item: Mapping[str, Any]) -> float:
     definition = (item.get("workflowTask") or {}).get("taskDefinition") or {}
     if definition.get("timeoutPolicy") == "ALERT_ONLY":
         return 0.0
-    return float(definition.get("timeoutSeconds") or 0)
+    seconds = float(definition.get("timeoutSeconds") or 0)
+    # Conductor counts from the hand-over, less a delay that is over by then (3.32.3): an attempt that waited
+    # for its retry has so much more time.
+    return seconds and seconds + float(item.get("startDelayInSeconds") or 0)
 
 
 def _parts(queues: Iterable[Queue]) -> Iterator[list[Queue]]:

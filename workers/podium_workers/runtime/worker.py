@@ -138,13 +138,15 @@ class Worker:
                 if self._all_held_for_long(now):
                     self._give_up()
                     break
-                if self._free and self._look is None and now >= self._look_at:
+                # While all slots are busy, a result wakes the loop, and looking would be in vain; but in an
+                # outage it tells whether Conductor is back.
+                looks = self._look is None and (self._free > 0 or self._outage > 0)
+                if looks and now >= self._look_at:
                     self._look = asyncio.create_task(self._read_depths())
                 if not self._outage:
                     self._ask(now)
-                # While all slots are busy, a result wakes the loop; looking would be in vain.
-                due = self._look_at if self._free and self._look is None else now + 1.0
-                await self._wait(min(due, self._backlog.next_at() if self._free else due))
+                due = self._look_at if looks and self._look is None else now + 1.0
+                await self._wait(min(due, self._backlog.next_at(now) if self._free else due))
             await self._drain()
         finally:
             self._resources.threads.shutdown(wait=False, cancel_futures=True)
@@ -255,9 +257,11 @@ class Worker:
             self._backlog.answered(queue, count, 0, time.monotonic())
             log.error("Conductor refuses polls of %s: %s", queue, error)  # noqa: TRY400
         except Unavailable as error:
-            self._metrics.polls.labels(queue.task_type, "failed").inc()
-            self._backlog.failed(queue)
-            self._unavailable(error)
+            self._failed(queue, error)
+        except Exception as error:
+            # Else the queue would count as being asked for good, and this worker never ask it again.
+            log.exception("a fault of the runtime in a poll of %s", queue)
+            self._failed(queue, error)
         else:
             self._answered()
             self._metrics.polls.labels(queue.task_type, "tasks" if tasks else "empty").inc()
@@ -265,6 +269,11 @@ class Worker:
         finally:
             self._begin(queue, tasks, count)
             self._wake.set()
+
+    def _failed(self, queue: Queue, error: Exception) -> None:
+        self._metrics.polls.labels(queue.task_type, "failed").inc()
+        self._backlog.failed(queue)
+        self._unavailable(error)
 
     def _begin(self, queue: Queue, tasks: list[Task], reserved: int) -> None:
         self._reserve(queue.task_type, len(tasks) - reserved)
