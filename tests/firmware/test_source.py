@@ -19,9 +19,10 @@ FAILED = Ended(128, None, 0.1, 0, 0)
 
 @pytest.fixture
 def history(repository: Repository) -> list[str]:
-    """Three commits, the second one tagged, and a branch of its own for a fourth."""
+    """Three commits, the first and the second one tagged, and a branch of its own for a fourth."""
     commits = [repository.commit(f"Number {number}", file=str(number)) for number in range(3)]
     repository.git("tag", "--annotate", "--message", "x", "v1", commits[1])
+    repository.git("tag", "1", commits[0])
     repository.git("checkout", "--quiet", "-b", "feature/lights")
     commits.append(repository.commit("Number 3", file="3"))
     repository.git("checkout", "--quiet", "main")
@@ -30,7 +31,7 @@ def history(repository: Repository) -> list[str]:
 
 @pytest.mark.parametrize(
     ("revision", "number"),
-    [("{1}", 1), ("{0:.9}", 0), ("main", 2), ("v1", 1), ("feature/lights", 3), ("{3}", 3)],
+    [("{1}", 1), ("{0:.9}", 0), ("main", 2), ("v1", 1), ("1", 0), ("feature/lights", 3), ("{3}", 3)],
 )
 async def test_a_revision_is_checked_out_exactly(
     repository: Repository, history: list[str], tmp_path: Path, revision: str, number: int

@@ -163,7 +163,7 @@ class _Git:
         """Fetches it, alone if the server gives single commits; its name here."""
         if FULL_COMMIT.fullmatch(revision.lower()):
             commit = revision.lower()
-            ended, lines = await self._fetch("--depth", "1", commit)
+            ended, lines = await self._fetch(commit, alone=True)
             if ended.ok:
                 return commit
             if not _not_alone(lines):
@@ -173,7 +173,7 @@ class _Git:
             return await self._from_history(revision.lower())
         if not _BRANCH.fullmatch(revision):
             raise Reject(f"commit: {revision[:80]!r} is neither a commit nor the name of a branch or tag")
-        ended, lines = await self._fetch("--depth", "1", revision)
+        ended, lines = await self._fetch(revision, alone=True)
         if ended.ok:
             return "FETCH_HEAD"
         if any("couldn't find remote ref" in line for line in lines):
@@ -206,19 +206,9 @@ class _Git:
             "forced push taken it away?"
         )
 
-    async def _fetch(self, *what: str) -> tuple[Ended, list[str]]:
-        options = [item for item in what if item.startswith("-") or item.isdigit()][:2]
-        refs = [item for item in what if item not in options]
-        return await self._git(
-            "fetch",
-            "--quiet",
-            "--no-tags",
-            "--no-write-commit-graph",
-            *options,
-            "--",
-            self._repository,
-            *refs,
-        )
+    async def _fetch(self, *refs: str, alone: bool = False) -> tuple[Ended, list[str]]:
+        options = ["--quiet", "--no-tags", "--no-write-commit-graph", *(["--depth=1"] if alone else [])]
+        return await self._git("fetch", *options, "--", self._repository, *refs)
 
     async def _git(self, *arguments: str) -> tuple[Ended, list[str]]:
         said: list[str] = []
