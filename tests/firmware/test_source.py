@@ -58,6 +58,35 @@ async def test_a_checkout_has_only_what_the_commit_has(
     assert (out / "file").read_text() == "2"
 
 
+async def test_what_a_build_left_in_the_repository_does_not_run_when_git_has_the_password(
+    repository: Repository, history: list[str], tmp_path: Path
+) -> None:
+    out, stolen = tmp_path / "out", tmp_path / "stolen"
+    async with GitServer(repository.folder.parent, ("robot", "s3cret")) as server:
+        given = (f"{server.url}/repository/.git", history[1], out, Credentials("robot", "s3cret"))
+        await checkout(*given)
+        program = out / ".git" / "program"
+        program.write_text(f'#!/bin/sh\ncat "$HOME"/* > {stolen}\nexit 1\n')
+        program.chmod(0o755)
+        with (out / ".git" / "config").open("a") as config:
+            config.write(f"[core]\n\tfsmonitor = {program}\n\tsshCommand = {program}\n")
+        found = await checkout(*given)
+    assert found.id == history[1]
+    assert not stolen.exists()
+
+
+async def test_a_checkout_does_not_follow_a_link_in_the_place_of_its_folder(
+    repository: Repository, history: list[str], tmp_path: Path
+) -> None:
+    out, elsewhere = tmp_path / "out", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "precious").write_text("x")
+    out.symlink_to(elsewhere)
+    await checkout(repository.url, history[1], out)
+    assert (out / "file").read_text() == "1"
+    assert [path.name for path in elsewhere.iterdir()] == ["precious"]
+
+
 @pytest.mark.parametrize(
     ("revision", "words"),
     [
