@@ -75,6 +75,25 @@ async def test_what_a_build_left_in_the_repository_does_not_run_when_git_has_the
     assert not stolen.exists()
 
 
+@pytest.mark.parametrize("damage", ["lock", "object"])
+async def test_a_checkout_that_was_killed_half_way_does_not_fail_the_next_one(
+    repository: Repository, history: list[str], tmp_path: Path, damage: str
+) -> None:
+    out = tmp_path / "out"
+    await checkout(repository.url, history[1], out)
+    (out / "file").unlink()
+    if damage == "lock":
+        (out / ".git" / "index.lock").touch()
+    else:
+        blob = repository.git("rev-parse", f"{history[1]}:file")
+        half = out / ".git" / "objects" / blob[:2] / blob[2:]
+        half.chmod(0o600)
+        half.write_bytes(half.read_bytes()[:5])
+    found = await checkout(repository.url, history[1], out)
+    assert found.id == history[1]
+    assert (out / "file").read_text() == "1"
+
+
 async def test_a_checkout_does_not_follow_a_link_in_the_place_of_its_folder(
     repository: Repository, history: list[str], tmp_path: Path
 ) -> None:
