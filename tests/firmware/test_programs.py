@@ -62,6 +62,16 @@ async def test_a_line_without_end_is_cut(tmp_path: Path) -> None:
     assert lines[-1] == ("out", "end")
 
 
+async def test_a_line_may_be_longer_where_that_is_asked_for(tmp_path: Path) -> None:
+    lines: list[str] = []
+    await run(
+        [sys.executable, "-I", "-S", "-c", f"print('ü' * {MIB} + 'x')"],
+        cwd=tmp_path, env={"LC_ALL": "C.UTF-8"}, limits=Limits(30),
+        on_line=lambda line, _: lines.append(line), longest_line=MIB,
+    )  # fmt: skip
+    assert lines == ["ü" * MIB]
+
+
 @pytest.mark.parametrize(
     ("code", "wanted"), [("raise SystemExit(7)", 7), ("import os; os.kill(os.getpid(), 9)", 137)]
 )

@@ -288,6 +288,16 @@ async def test_a_commit_is_validated_with_its_project(repository: Repository, ru
         await run("validate_commit", repository=repository.url, commit=commit)
 
 
+async def test_a_project_with_a_long_configuration_is_read(repository: Repository, run: Run) -> None:
+    libraries = "".join(f"\n  example/library-number-{number} @ ^1.{number}.0" for number in range(30))
+    names = [f"board-{number}" for number in range(50)]
+    sections = "".join(f"[env:{name}]\nboard = {name}\n" for name in names)
+    ini = f"[env]\nplatform = espressif32\nlib_deps ={libraries}\n{sections}"
+    commit = repository.commit("Many boards", **{"platformio.ini": ini})
+    found = await run("validate_commit", repository=repository.url, commit=commit)
+    assert found["environments"] == names
+
+
 async def test_clean_drops_what_a_build_left(sample: Repository, run: Run) -> None:
     given = {"repository": sample.url, "commit": sample.git("rev-parse", "HEAD")}
     await run("clean_build_env", **given)

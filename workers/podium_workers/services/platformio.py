@@ -17,10 +17,21 @@ from importlib import metadata
 from pathlib import Path
 
 from podium_workers.runtime.context import Reject, Retry
-from podium_workers.services.programs import CannotStart, Ended, Limits, OnLine, Stop, run, shield
+from podium_workers.services.programs import (
+    LINE_CHARACTERS,
+    CannotStart,
+    Ended,
+    Limits,
+    OnLine,
+    Stop,
+    run,
+    shield,
+)
 
 ENVIRONMENT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 _SECONDS_FOR_CONFIG = 60.0
+_CONFIG_CHARACTERS = 2**20
+"""PlatformIO writes a project's whole configuration as one line."""
 _PASSED_ON = ("PATH", "LANG", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 _PROXIES = ("http_proxy", "https_proxy", "no_proxy", "all_proxy")
 _NO_NETWORK = re.compile(
@@ -159,6 +170,7 @@ async def list_environments(project: Path, settings: Settings, wanted: list[str]
         settings,
         Limits(_SECONDS_FOR_CONFIG),
         lambda line, channel: (lines if channel == "out" else complaints).append(line),
+        _CONFIG_CHARACTERS,
     )
     try:
         sections = {name: dict(options) for name, options in json.loads("".join(lines))}
@@ -252,7 +264,12 @@ def _explain_stop(environment: str, stop: Stop, limits: Limits, last: str) -> Re
 
 
 async def _pio(
-    arguments: list[str], project: Path, settings: Settings, limits: Limits, on_line: OnLine
+    arguments: list[str],
+    project: Path,
+    settings: Settings,
+    limits: Limits,
+    on_line: OnLine,
+    longest_line: int = LINE_CHARACTERS,
 ) -> Ended:
     core = core_for(project, settings.core, settings.workspace)
     prepare_core(core)
@@ -264,6 +281,7 @@ async def _pio(
             env=build_environment(settings, core),
             limits=limits,
             on_line=on_line,
+            longest_line=longest_line,
         )
     except CannotStart as error:
         raise Reject(str(error)) from None

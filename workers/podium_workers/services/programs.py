@@ -60,9 +60,15 @@ class CannotStart(Exception):
 
 
 async def run(
-    argv: Sequence[str | Path], *, cwd: Path, env: Mapping[str, str], limits: Limits, on_line: OnLine
+    argv: Sequence[str | Path],
+    *,
+    cwd: Path,
+    env: Mapping[str, str],
+    limits: Limits,
+    on_line: OnLine,
+    longest_line: int = LINE_CHARACTERS,
 ) -> Ended:
-    """Runs it to its end; `on_line` gets each line, cut to 4,000 characters, and says where it came from.
+    """Runs it to its end; `on_line` gets each line, cut to `longest_line` characters, and where it came from.
 
     When this is cancelled, or this process dies, the program ends, with all that it started. Raises
     CannotStart.
@@ -104,7 +110,7 @@ async def run(
     try:
         try:
             async with asyncio.timeout(limits.seconds):
-                await _follow(process, on_line)
+                await _follow(process, on_line, longest_line)
         except TimeoutError:
             stopped = "time"
     finally:
@@ -130,30 +136,30 @@ def shield() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
-async def _follow(process: asyncio.subprocess.Process, on_line: OnLine) -> None:
+async def _follow(process: asyncio.subprocess.Process, on_line: OnLine, longest: int) -> None:
     assert process.stdout is not None
     assert process.stderr is not None
     await asyncio.gather(
-        _read(process.stdout, lambda line: on_line(line, "out")),
-        _read(process.stderr, lambda line: on_line(line, "err")),
+        _read(process.stdout, lambda line: on_line(line, "out"), longest),
+        _read(process.stderr, lambda line: on_line(line, "err"), longest),
         process.wait(),
     )
 
 
-async def _read(stream: asyncio.StreamReader, on_line: Callable[[str], None]) -> None:
+async def _read(stream: asyncio.StreamReader, on_line: Callable[[str], None], longest: int) -> None:
     rest = b""
     while data := await stream.read(65536):
         # A bare carriage return is how programs paint progress: each one ends a line.
         *lines, rest = (rest + data).replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
         for line in lines:
-            on_line(_text(line))
-        rest = rest[: 4 * LINE_CHARACTERS]
+            on_line(_text(line, longest))
+        rest = rest[: 4 * longest]
     if rest:
-        on_line(_text(rest))
+        on_line(_text(rest, longest))
 
 
-def _text(line: bytes) -> str:
-    return line[: 4 * LINE_CHARACTERS].decode("utf-8", "replace")[:LINE_CHARACTERS]
+def _text(line: bytes, longest: int) -> str:
+    return line[: 4 * longest].decode("utf-8", "replace")[:longest]
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:
