@@ -15,6 +15,8 @@ from podium_workers import Reject, Retry
 from podium_workers.services import platformio
 from podium_workers.services.artifacts import open_store
 from podium_workers.services.esp_image import parse_image
+from podium_workers.services.platformio import Settings
+from podium_workers.services.programs import Limits
 from support.eventually import eventually
 from support.firmware import Repository, Run
 
@@ -260,6 +262,61 @@ async def test_two_projects_with_platforms_of_one_name_each_get_their_own(
     other = another_run("run-2")
     await built(other, sample)
     assert any("PLATFORM: another one" in line for line in other.lines)
+
+
+def local_platform(project: Path, name: str, configuration: dict[str, str]) -> Path:
+    """A project whose platform lies beside it and does nothing but to say its name."""
+    files = {
+        **configuration,
+        "src/main.c": "int main(void) { return 0; }\n",
+        "platform/platform.json": '{"name": "mine", "title": "x", "version": "1.0.0", "packages": {}}',
+        "platform/platform.py": "from platformio.public import PlatformBase\n\n\n"
+        "class MinePlatform(PlatformBase):\n    pass\n",
+        "platform/builder/main.py": f"print('PLATFORM OF {name}')\n",
+        "platform/boards/b.json": '{"build": {"mcu": "x"}, "name": "b", "url": "u", "vendor": "v"}',
+    }
+    for file, text in files.items():
+        (project / file).parent.mkdir(parents=True, exist_ok=True)
+        (project / file).write_text(text)
+    return project
+
+
+@pytest.mark.parametrize("whose", ["project", "commit"])
+@pytest.mark.parametrize(
+    "configuration",
+    [
+        {"platformio.ini": "[env:b]\nplatform = file://platform\nboard = b\n"},
+        {
+            "platformio.ini": "[platformio]\nextra_configs = boards/*.ini\n",
+            "boards/b.ini": "[env:b]\nplatform = symlink://platform\nboard = b\n",
+        },
+    ],
+    ids=["copied", "linked in a file of another folder"],
+)
+async def test_a_platform_that_lies_in_the_project_is_taken_from_there(
+    tmp_path: Path, configuration: dict[str, str], whose: str
+) -> None:
+    for name in ("A", "B"):
+        own = name if whose == "project" else "one"
+        given = Settings(tmp_path / "core", tmp_path / own / "own", name * 40, 0, Limits(60))
+        lines: list[str] = []
+        project = local_platform(tmp_path / own / "source", name, configuration)
+        await platformio.build(project, "b", given, lambda line, _, lines=lines: lines.append(line))
+        assert f"PLATFORM OF {name}" in lines
+
+
+async def test_a_build_that_was_given_other_variables_is_another_one(
+    sample: Repository, run: Run, another_run: Callable[[str], Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PODIUM_BUILD_ENV", "LAMPS, NOT_SET")
+    script(sample, "import os\nprint('LAMPS', os.environ['LAMPS'])")
+    found = []
+    for number, lamps in enumerate(("7", "7", "8")):
+        monkeypatch.setenv("LAMPS", lamps)
+        found += await built(another_run(f"run-{number}"), sample)
+    assert [build["cached"] for build in found] == [False, True, False]
+    log = open_store(run.context.data_dir).get(found[2]["files"]["log"]["sha256"]).decode()
+    assert "LAMPS 8" in log
 
 
 @pytest.mark.parametrize(

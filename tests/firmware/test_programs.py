@@ -62,6 +62,16 @@ async def test_a_line_without_end_is_cut(tmp_path: Path) -> None:
     assert lines[-1] == ("out", "end")
 
 
+async def test_a_line_may_be_longer_where_that_is_asked_for(tmp_path: Path) -> None:
+    lines: list[str] = []
+    await run(
+        [sys.executable, "-I", "-S", "-c", f"print('ü' * {MIB} + 'x')"],
+        cwd=tmp_path, env={"LC_ALL": "C.UTF-8"}, limits=Limits(30),
+        on_line=lambda line, _: lines.append(line), longest_line=MIB,
+    )  # fmt: skip
+    assert lines == ["ü" * MIB]
+
+
 @pytest.mark.parametrize(
     ("code", "wanted"), [("raise SystemExit(7)", 7), ("import os; os.kill(os.getpid(), 9)", 137)]
 )
@@ -122,6 +132,54 @@ async def test_what_it_leaves_running_ends_with_it(tmp_path: Path) -> None:
     ended, _ = await said(code, tmp_path)
     assert ended.ok
     assert not alive(mark)
+
+
+async def test_a_process_whose_name_ends_in_half_a_letter_is_counted_and_ended(tmp_path: Path) -> None:
+    mark = f"mark-{time.time_ns()}"
+    hog = (
+        "import ctypes, os, time\n"
+        "ctypes.CDLL(None).prctl(15, b'fourteen-bytes' + bytes([0xc3]), 0, 0, 0)\n"
+        f"{HOG}\n"
+        "open('named', 'w').close(); time.sleep(300)\n"
+    )
+    code = (
+        "import subprocess, sys\n"
+        f"subprocess.run([sys.executable, '-c', {hog!r}, '{mark}'], start_new_session=True)\n"
+    )
+    ended, _ = await said(code, tmp_path, Limits(30, memory_bytes=100 * MIB))
+    assert (tmp_path / "named").exists()
+    assert ended.stopped == "memory"
+    assert not alive(mark)
+
+
+@pytest.mark.parametrize("output", ["closed", "open"])
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
+async def test_what_ends_its_watcher_ends_too(
+    tmp_path: Path, how: signal.Signals, output: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("podium_workers.services.programs._SECONDS_TO_END", 1.0)
+    mark = f"mark-{time.time_ns()}"
+    where = "subprocess.DEVNULL" if output == "closed" else "None"
+    code = (
+        "import os, subprocess, sys, time\n"
+        "# The one that stays is nobody's child, in a session of its own, without its environment.\n"
+        f"stays = [sys.executable, '-c', {SLEEPS!r}, '{mark}']\n"
+        f"subprocess.run(['setsid', '-f', *stays], env={{}}, stdout={where}, stderr={where})\n"
+        f"os.kill(os.getppid(), {int(how)})\n"
+        f"{SLEEPS}\n"
+    )
+    # One that goes on beside it, and a process of the worker's own, are left alone.
+    beside = asyncio.create_task(said("import time; time.sleep(2); print('whole')", tmp_path))
+    own = await asyncio.create_subprocess_exec("sleep", "60", start_new_session=True)
+    began = time.monotonic()
+    ended, _ = await said(code, tmp_path, Limits(30 if how is signal.SIGKILL else 1))
+    assert not ended.ok
+    assert not alive(mark)
+    assert time.monotonic() - began < 20
+    assert own.returncode is None
+    own.kill()
+    await own.wait()
+    assert (await beside)[1] == [("out", "whole")]
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")

@@ -19,9 +19,10 @@ FAILED = Ended(128, None, 0.1, 0, 0)
 
 @pytest.fixture
 def history(repository: Repository) -> list[str]:
-    """Three commits, the second one tagged, and a branch of its own for a fourth."""
+    """Three commits, the first and the second one tagged, and a branch of its own for a fourth."""
     commits = [repository.commit(f"Number {number}", file=str(number)) for number in range(3)]
     repository.git("tag", "--annotate", "--message", "x", "v1", commits[1])
+    repository.git("tag", "1", commits[0])
     repository.git("checkout", "--quiet", "-b", "feature/lights")
     commits.append(repository.commit("Number 3", file="3"))
     repository.git("checkout", "--quiet", "main")
@@ -30,7 +31,7 @@ def history(repository: Repository) -> list[str]:
 
 @pytest.mark.parametrize(
     ("revision", "number"),
-    [("{1}", 1), ("{0:.9}", 0), ("main", 2), ("v1", 1), ("feature/lights", 3), ("{3}", 3)],
+    [("{1}", 1), ("{0:.9}", 0), ("main", 2), ("v1", 1), ("1", 0), ("feature/lights", 3), ("{3}", 3)],
 )
 async def test_a_revision_is_checked_out_exactly(
     repository: Repository, history: list[str], tmp_path: Path, revision: str, number: int
@@ -55,6 +56,54 @@ async def test_a_checkout_has_only_what_the_commit_has(
     assert (out / "file").read_text() == "0"
     await checkout(repository.url, history[2], out)
     assert (out / "file").read_text() == "2"
+
+
+async def test_what_a_build_left_in_the_repository_does_not_run_when_git_has_the_password(
+    repository: Repository, history: list[str], tmp_path: Path
+) -> None:
+    out, stolen = tmp_path / "out", tmp_path / "stolen"
+    async with GitServer(repository.folder.parent, ("robot", "s3cret")) as server:
+        given = (f"{server.url}/repository/.git", history[1], out, Credentials("robot", "s3cret"))
+        await checkout(*given)
+        program = out / ".git" / "program"
+        program.write_text(f'#!/bin/sh\ncat "$HOME"/* > {stolen}\nexit 1\n')
+        program.chmod(0o755)
+        with (out / ".git" / "config").open("a") as config:
+            config.write(f"[core]\n\tfsmonitor = {program}\n\tsshCommand = {program}\n")
+        found = await checkout(*given)
+    assert found.id == history[1]
+    assert not stolen.exists()
+
+
+@pytest.mark.parametrize("damage", ["lock", "object"])
+async def test_a_checkout_that_was_killed_half_way_does_not_fail_the_next_one(
+    repository: Repository, history: list[str], tmp_path: Path, damage: str
+) -> None:
+    out = tmp_path / "out"
+    await checkout(repository.url, history[1], out)
+    (out / "file").unlink()
+    if damage == "lock":
+        (out / ".git" / "index.lock").touch()
+    else:
+        blob = repository.git("rev-parse", f"{history[1]}:file")
+        half = out / ".git" / "objects" / blob[:2] / blob[2:]
+        half.chmod(0o600)
+        half.write_bytes(half.read_bytes()[:5])
+    found = await checkout(repository.url, history[1], out)
+    assert found.id == history[1]
+    assert (out / "file").read_text() == "1"
+
+
+async def test_a_checkout_does_not_follow_a_link_in_the_place_of_its_folder(
+    repository: Repository, history: list[str], tmp_path: Path
+) -> None:
+    out, elsewhere = tmp_path / "out", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "precious").write_text("x")
+    out.symlink_to(elsewhere)
+    await checkout(repository.url, history[1], out)
+    assert (out / "file").read_text() == "1"
+    assert [path.name for path in elsewhere.iterdir()] == ["precious"]
 
 
 @pytest.mark.parametrize(
@@ -237,6 +286,16 @@ async def test_a_commit_is_validated_with_its_project(repository: Repository, ru
     commit = repository.commit("No project", README="x")
     with pytest.raises(Reject, match=r"there is no platformio\.ini in source: name the project's folder"):
         await run("validate_commit", repository=repository.url, commit=commit)
+
+
+async def test_a_project_with_a_long_configuration_is_read(repository: Repository, run: Run) -> None:
+    libraries = "".join(f"\n  example/library-number-{number} @ ^1.{number}.0" for number in range(30))
+    names = [f"board-{number}" for number in range(50)]
+    sections = "".join(f"[env:{name}]\nboard = {name}\n" for name in names)
+    ini = f"[env]\nplatform = espressif32\nlib_deps ={libraries}\n{sections}"
+    commit = repository.commit("Many boards", **{"platformio.ini": ini})
+    found = await run("validate_commit", repository=repository.url, commit=commit)
+    assert found["environments"] == names
 
 
 async def test_clean_drops_what_a_build_left(sample: Repository, run: Run) -> None:

@@ -107,6 +107,8 @@ def build_key(
     }
     if overlay:
         recipe["overlay"] = describe(overlay)
+    if variables := platformio.own_variables():
+        recipe["variables"] = variables
     return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:40]
 
 

@@ -6,7 +6,8 @@ Run as a script, by path, with nothing but the standard library:
 
 The standard input is a leash: when it ends (whoever asked for the program is gone, even by `kill -9`), the
 program ends with all its descendants, also those that went into a session of their own: this process adopts
-them (Linux' "child subreaper"). What became of it is written to REPORT_FD as one JSON object:
+them (Linux' "child subreaper"). Should the program kill this process, whoever asked for it adopts them
+(`adopt_left_behind`, `end_left_behind`). What became of it is written to REPORT_FD as one JSON object:
 `{"code", "stopped", "peakMemory", "disk"}`; `stopped` is one of memory, disk, room, processes, leash, or
 null.
 
@@ -21,6 +22,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import json
+import math
 import os
 import resource
 import select
@@ -37,6 +39,7 @@ _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _PROC = Path("/proc")
+_MARK = "Max msgqueue size"
 
 
 def main() -> int:
@@ -119,15 +122,47 @@ class Watch:
 
 def find_descendants() -> list[int]:
     """All processes below this one; empty where there is no /proc."""
+    return _below([os.getpid()], _find_parents())
+
+
+def adopt_left_behind() -> None:
+    """Makes this process the next one to adopt what the programs below it leave."""
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def end_left_behind() -> bool:
+    """Kills programs that this process has adopted, with all below them; False if there was none.
+
+    A program is adopted when its watcher was killed, by itself perhaps. It is known by its mark; what this
+    process has started of its own has none, and programs whose watchers live are not its children.
+    """
+    own = _mark(os.getpid())
+    parents = _find_parents()
+    adopted = [pid for pid, above in parents.items() if above == os.getpid() and _mark(pid) < own]
+    for pid in [*adopted, *_below(adopted, parents)]:
+        with contextlib.suppress(OSError):
+            os.kill(pid, signal.SIGKILL)
+    for pid in adopted:
+        with contextlib.suppress(OSError):
+            os.waitpid(pid, os.WNOHANG)
+    return bool(adopted)
+
+
+def _find_parents() -> dict[int, int]:
     parents: dict[int, int] = {}
     with contextlib.suppress(OSError):
         for entry in _PROC.iterdir():
             if entry.name.isdigit():
                 with contextlib.suppress(OSError, ValueError, IndexError):
-                    # The name may hold anything, brackets and spaces too: what follows its last bracket
-                    # counts.
-                    parents[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-    found, rest = [], [os.getpid()]
+                    # The name may hold anything, brackets, spaces and half a letter too: what follows its
+                    # last bracket counts.
+                    stat = (entry / "stat").read_bytes()
+                    parents[int(entry.name)] = int(stat.rpartition(b")")[2].split()[1])
+    return parents
+
+
+def _below(roots: list[int], parents: dict[int, int]) -> list[int]:
+    found, rest = [], [*roots]
     while rest:
         parent = rest.pop()
         below = [pid for pid, above in parents.items() if above == parent]
@@ -165,8 +200,29 @@ def _restrict(limits: dict[str, Any]) -> None:
     """In the child, before it becomes the program."""
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    _put_mark()
     if limits.get("disk"):
         resource.setrlimit(resource.RLIMIT_FSIZE, (limits["disk"], limits["disk"]))
+
+
+def _put_mark() -> None:
+    """By which a program, and whatever it starts, is known as one: a limit that nobody needs, a little lower.
+
+    All inherit it, and without root none can raise it again, while a name, an environment or a session can be
+    changed.
+    """
+    if sys.platform == "linux":
+        _, hard = resource.getrlimit(resource.RLIMIT_MSGQUEUE)
+        lower = (2**30 if hard == resource.RLIM_INFINITY else max(0, hard - 1),) * 2
+        resource.setrlimit(resource.RLIMIT_MSGQUEUE, lower)
+
+
+def _mark(pid: int) -> float:
+    """Its limit; infinity too where there is none."""
+    with contextlib.suppress(OSError, ValueError, StopIteration):
+        lines = (_PROC / str(pid) / "limits").read_text().splitlines()
+        return float(next(line for line in lines if line.startswith(_MARK)).split()[-2])
+    return math.inf
 
 
 def _prctl(option: int, value: int) -> None:

@@ -11,6 +11,7 @@ read, for as long as git runs, and git gives them to the repository's own host o
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import re
@@ -71,19 +72,21 @@ async def checkout(
 ) -> Commit:
     """Puts `revision` into `folder`, with nothing beside it, and says which commit that is.
 
+    What was in `folder` is removed, a repository too: what a build left in it (a program in its
+    configuration, half a checkout, a lock) must not meet git, least of all while it has credentials.
+
     `revision` is a commit (a shortened one needs the whole history), a branch or a tag. Raises Reject for
     what only a person can mend, Retry for what may pass.
     """
     check_repository(repository)
     if shutil.which("git") is None:
         raise Reject("git is not installed where this worker runs: add it to its image")
+    if (old := _put_aside(folder)) is not None:
+        await asyncio.to_thread(shutil.rmtree, old, ignore_errors=True)
     with _Git.open(repository, credentials or Credentials(), folder, disk_bytes) as git:
-        commit = revision.strip().lower()
-        if not await git.has(commit):
-            await git.start_over()
-            commit = await git.fetch(revision.strip())
-        await git.must("checkout", "--quiet", "--force", "--detach", commit)
-        await git.must("clean", "-ffdxq")
+        wanted = revision.strip()
+        await git.must("init", "--quiet")
+        await git.must("checkout", "--quiet", "--detach", await git.fetch(wanted))
         if submodules:
             await git.must(
                 "submodule", "update", "--quiet", "--init", "--recursive", "--depth", "1", "--force"
@@ -93,9 +96,18 @@ async def checkout(
             "show", "--no-patch", "--no-show-signature", "--format=%H%n%ct%n%an%n%s", "HEAD"
         )
         found, at, author, subject, *_ = [*text, "", "", ""]
-        if FULL_COMMIT.fullmatch(commit) and found != commit:
-            raise Retry(f"{git.name}: commit {found} was checked out in the place of {commit}")
+        if FULL_COMMIT.fullmatch(wanted.lower()) and found != wanted.lower():
+            raise Retry(f"{git.name}: commit {found} was checked out in the place of {wanted}")
         return Commit(found, subject[:200], author[:100], int(at or 0))
+
+
+def _put_aside(folder: Path) -> Path | None:
+    """Renames what is there: a removal that is cancelled goes on, and must not meet the next checkout."""
+    if not os.path.lexists(folder):
+        return None
+    old = Path(tempfile.mkdtemp(prefix=".old-", dir=folder.parent))
+    folder.rename(old / folder.name)
+    return old
 
 
 def check_repository(repository: str) -> None:
@@ -144,26 +156,11 @@ class _Git:
         with tempfile.TemporaryDirectory(prefix="podium-git-") as safe:
             yield cls(repository, folder, Path(safe), credentials, disk_bytes)
 
-    async def has(self, commit: str) -> bool:
-        """Whether it is here already, whole."""
-        if not FULL_COMMIT.fullmatch(commit) or not (self._folder / ".git").is_dir():
-            return False
-        ended, _ = await self._git("rev-parse", "--verify", "--quiet", f"{commit}^{{tree}}")
-        return ended.ok
-
-    async def start_over(self) -> None:
-        for entry in self._folder.iterdir():
-            if entry.is_dir() and not entry.is_symlink():
-                shutil.rmtree(entry)
-            else:
-                entry.unlink()
-        await self.must("init", "--quiet")
-
     async def fetch(self, revision: str) -> str:
         """Fetches it, alone if the server gives single commits; its name here."""
         if FULL_COMMIT.fullmatch(revision.lower()):
             commit = revision.lower()
-            ended, lines = await self._fetch("--depth", "1", commit)
+            ended, lines = await self._fetch(commit, alone=True)
             if ended.ok:
                 return commit
             if not _not_alone(lines):
@@ -173,7 +170,7 @@ class _Git:
             return await self._from_history(revision.lower())
         if not _BRANCH.fullmatch(revision):
             raise Reject(f"commit: {revision[:80]!r} is neither a commit nor the name of a branch or tag")
-        ended, lines = await self._fetch("--depth", "1", revision)
+        ended, lines = await self._fetch(revision, alone=True)
         if ended.ok:
             return "FETCH_HEAD"
         if any("couldn't find remote ref" in line for line in lines):
@@ -206,19 +203,9 @@ class _Git:
             "forced push taken it away?"
         )
 
-    async def _fetch(self, *what: str) -> tuple[Ended, list[str]]:
-        options = [item for item in what if item.startswith("-") or item.isdigit()][:2]
-        refs = [item for item in what if item not in options]
-        return await self._git(
-            "fetch",
-            "--quiet",
-            "--no-tags",
-            "--no-write-commit-graph",
-            *options,
-            "--",
-            self._repository,
-            *refs,
-        )
+    async def _fetch(self, *refs: str, alone: bool = False) -> tuple[Ended, list[str]]:
+        options = ["--quiet", "--no-tags", "--no-write-commit-graph", *(["--depth=1"] if alone else [])]
+        return await self._git("fetch", *options, "--", self._repository, *refs)
 
     async def _git(self, *arguments: str) -> tuple[Ended, list[str]]:
         said: list[str] = []

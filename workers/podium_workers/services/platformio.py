@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import functools
+import hashlib
 import importlib.util
 import json
 import os
@@ -15,12 +16,24 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 from podium_workers.runtime.context import Reject, Retry
-from podium_workers.services.programs import CannotStart, Ended, Limits, OnLine, Stop, run, shield
+from podium_workers.services.programs import (
+    LINE_CHARACTERS,
+    CannotStart,
+    Ended,
+    Limits,
+    OnLine,
+    Stop,
+    run,
+    shield,
+)
 
 ENVIRONMENT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 _SECONDS_FOR_CONFIG = 60.0
+_CONFIG_CHARACTERS = 2**20
+"""PlatformIO writes a project's whole configuration as one line."""
 _PASSED_ON = ("PATH", "LANG", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 _PROXIES = ("http_proxy", "https_proxy", "no_proxy", "all_proxy")
 _NO_NETWORK = re.compile(
@@ -102,17 +115,10 @@ def prepare_core(core: Path) -> None:
         shutil.rmtree(made, ignore_errors=True)
 
 
-def core_for(project: Path, shared: Path, workspace: Path) -> Path:
-    """The shared core; one of this build's own for a project whose platform lies in a local folder.
-
-    PlatformIO notes the first such folder in its core, by its name, and takes it for every later project
-    that has
-    one of the same name: with a shared core, one project would be built with another one's platform.
-    """
-    for path in sorted(project.glob("*.ini")):
-        if "symlink://" in path.read_text(encoding="utf-8", errors="replace"):
-            return workspace / "core"
-    return shared
+def own_variables() -> dict[str, str]:
+    """What PODIUM_BUILD_ENV says that builds are given besides; what is built may depend on it."""
+    names = [name.strip() for name in os.environ.get("PODIUM_BUILD_ENV", "").split(",")]
+    return {name: os.environ[name] for name in names if name in os.environ}
 
 
 def build_environment(settings: Settings, core: Path) -> dict[str, str]:
@@ -126,22 +132,23 @@ def build_environment(settings: Settings, core: Path) -> dict[str, str]:
     if "PYTHONPATH" in os.environ:
         # PlatformIO itself may lie there, as in the image of a worker that builds.
         passed["PYTHONPATH"] = os.environ["PYTHONPATH"]
-    for name in filter(None, os.environ.get("PODIUM_BUILD_ENV", "").split(",")):
-        if name in os.environ:
-            passed[name] = os.environ[name]
-    return passed | {
-        "HOME": str(_made(settings.workspace / "home")),
-        "TMPDIR": str(_made(settings.workspace / "tmp")),
-        "LC_ALL": "C.UTF-8",
-        "PODIUM_COMMIT": settings.commit,
-        "SOURCE_DATE_EPOCH": str(settings.epoch),
-        "PLATFORMIO_CORE_DIR": str(core),
-        "PLATFORMIO_SETTING_ENABLE_TELEMETRY": "no",
-        "PLATFORMIO_SETTING_CHECK_PLATFORMIO_INTERVAL": "9999",
-        "PLATFORMIO_SETTING_CHECK_PRUNE_SYSTEM_THRESHOLD": "0",
-        "PLATFORMIO_NO_ANSI": "true",
-        "CI": "true",
-    }
+    return (
+        passed
+        | own_variables()
+        | {
+            "HOME": str(_made(settings.workspace / "home")),
+            "TMPDIR": str(_made(settings.workspace / "tmp")),
+            "LC_ALL": "C.UTF-8",
+            "PODIUM_COMMIT": settings.commit,
+            "SOURCE_DATE_EPOCH": str(settings.epoch),
+            "PLATFORMIO_CORE_DIR": str(core),
+            "PLATFORMIO_SETTING_ENABLE_TELEMETRY": "no",
+            "PLATFORMIO_SETTING_CHECK_PLATFORMIO_INTERVAL": "9999",
+            "PLATFORMIO_SETTING_CHECK_PRUNE_SYSTEM_THRESHOLD": "0",
+            "PLATFORMIO_NO_ANSI": "true",
+            "CI": "true",
+        }
+    )
 
 
 async def list_environments(project: Path, settings: Settings, wanted: list[str]) -> list[str]:
@@ -149,22 +156,7 @@ async def list_environments(project: Path, settings: Settings, wanted: list[str]
 
     Raises Reject for a project that is none, and for names that it does not have.
     """
-    if not (project / "platformio.ini").is_file():
-        raise Reject(_NO_PROJECT.format(project.name))
-    lines: list[str] = []
-    complaints: list[str] = []
-    ended = await _pio(
-        ["project", "config", "--json-output", "-d", str(project)],
-        project,
-        settings,
-        Limits(_SECONDS_FOR_CONFIG),
-        lambda line, channel: (lines if channel == "out" else complaints).append(line),
-    )
-    try:
-        sections = {name: dict(options) for name, options in json.loads("".join(lines))}
-    except ValueError:
-        said = " ".join(line for line in [*complaints, *lines] if line.strip())[-300:]
-        raise Reject(f"platformio.ini cannot be read: {said or f'pio ended with {ended.code}'}") from None
+    sections = await _read_config(project, settings)
     known = [name.removeprefix("env:") for name in sections if name.startswith("env:")]
     if not known:
         raise Reject("platformio.ini has no [env:…]: add the environment that is to be built")
@@ -180,16 +172,61 @@ async def build(project: Path, environment: str, settings: Settings, on_line: On
     """Runs `pio run` for one environment, from nothing: only a clean build prints its warnings."""
     if not ENVIRONMENT_NAME.fullmatch(environment):
         raise Reject(f"environments: {environment[:60]!r} is no name for a folder")
-    if not (project / "platformio.ini").is_file():
-        raise Reject(_NO_PROJECT.format(project.name))
+    core = await _core_for(project, environment, settings)
     shutil.rmtree(project / ".pio" / "build" / environment, ignore_errors=True)
     return await _pio(
         ["run", "--environment", environment, "--project-dir", str(project), "--disable-auto-clean"],
         project,
         settings,
+        core,
         settings.limits,
         on_line,
     )
+
+
+async def _core_for(project: Path, environment: str, settings: Settings) -> Path:
+    """The shared core; one of this commit's own for an environment whose platform or packages lie in it.
+
+    PlatformIO keeps what it was first told, a link or a copy, and takes it for every later one of the same
+    name: with a shared core, one project, or commit, would be built with the platform of another.
+    """
+    options = (await _read_config(project, settings)).get(f"env:{environment}", {})
+    specs = [*_listed(options.get("platform")), *_listed(options.get("platform_packages"))]
+    if not any(_is_local(project, spec) for spec in specs):
+        return settings.core
+    owner = hashlib.sha256(f"{settings.commit} {project}".encode()).hexdigest()[:16]
+    return settings.workspace / "cores" / owner
+
+
+def _is_local(project: Path, spec: str) -> bool:
+    # Not Path.exists, which raises for what is too long to be a name.
+    return "file://" in spec or "symlink://" in spec or os.path.exists(project / spec)  # noqa: PTH110
+
+
+async def _read_config(project: Path, settings: Settings) -> dict[str, dict[str, Any]]:
+    """The project's sections with all that they inherit, include, and are made of."""
+    if not (project / "platformio.ini").is_file():
+        raise Reject(_NO_PROJECT.format(project.name))
+    lines: list[str] = []
+    complaints: list[str] = []
+    ended = await _pio(
+        ["project", "config", "--json-output", "-d", str(project)],
+        project,
+        settings,
+        settings.core,
+        Limits(_SECONDS_FOR_CONFIG),
+        lambda line, channel: (lines if channel == "out" else complaints).append(line),
+        _CONFIG_CHARACTERS,
+    )
+    try:
+        return {name: dict(options) for name, options in json.loads("".join(lines))}
+    except ValueError:
+        said = " ".join(line for line in [*complaints, *lines] if line.strip())[-300:]
+        raise Reject(f"platformio.ini cannot be read: {said or f'pio ended with {ended.code}'}") from None
+
+
+def _listed(value: Any) -> list[str]:
+    return [str(item) for item in (value if isinstance(value, list) else [value]) if item]
 
 
 def explain(environment: str, ended: Ended, lines: list[str], limits: Limits) -> Reject | Retry:
@@ -252,9 +289,14 @@ def _explain_stop(environment: str, stop: Stop, limits: Limits, last: str) -> Re
 
 
 async def _pio(
-    arguments: list[str], project: Path, settings: Settings, limits: Limits, on_line: OnLine
+    arguments: list[str],
+    project: Path,
+    settings: Settings,
+    core: Path,
+    limits: Limits,
+    on_line: OnLine,
+    longest_line: int = LINE_CHARACTERS,
 ) -> Ended:
-    core = core_for(project, settings.core, settings.workspace)
     prepare_core(core)
     shield()
     try:
@@ -264,6 +306,7 @@ async def _pio(
             env=build_environment(settings, core),
             limits=limits,
             on_line=on_line,
+            longest_line=longest_line,
         )
     except CannotStart as error:
         raise Reject(str(error)) from None

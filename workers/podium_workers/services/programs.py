@@ -14,8 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from podium_workers.services.confinement import adopt_left_behind, end_left_behind
+
 LINE_CHARACTERS = 4000
 _SECONDS_TO_END = 10.0
+_LOOKS = 250
+_LOOK_EVERY = 0.02
 _PR_SET_DUMPABLE = 4
 _CONFINEMENT = Path(__file__).with_name("confinement.py")
 
@@ -60,14 +64,21 @@ class CannotStart(Exception):
 
 
 async def run(
-    argv: Sequence[str | Path], *, cwd: Path, env: Mapping[str, str], limits: Limits, on_line: OnLine
+    argv: Sequence[str | Path],
+    *,
+    cwd: Path,
+    env: Mapping[str, str],
+    limits: Limits,
+    on_line: OnLine,
+    longest_line: int = LINE_CHARACTERS,
 ) -> Ended:
-    """Runs it to its end; `on_line` gets each line, cut to 4,000 characters, and says where it came from.
+    """Runs it to its end; `on_line` gets each line, cut to `longest_line` characters, and where it came from.
 
-    When this is cancelled, or this process dies, the program ends, with all that it started. Raises
-    CannotStart.
+    When this is cancelled, or this process dies, the program ends, with all that it started; also when it
+    kills its watcher. Raises CannotStart.
     """
     began = time.monotonic()
+    adopt_left_behind()
     report_read, report_write = os.pipe()
     starting = asyncio.ensure_future(
         asyncio.create_subprocess_exec(
@@ -101,15 +112,16 @@ async def run(
     finally:
         os.close(report_write)
     stopped: Stop | None = None
+    reporting = asyncio.ensure_future(_reported(process, report_read))
     try:
         try:
             async with asyncio.timeout(limits.seconds):
-                await _follow(process, on_line)
+                await _follow(process, on_line, longest_line)
         except TimeoutError:
             stopped = "time"
     finally:
         await _end(process)
-        report = _read_report(report_read)
+        report = await reporting
     if "error" in report:
         raise CannotStart(report["error"])
     return Ended(
@@ -130,30 +142,30 @@ def shield() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
-async def _follow(process: asyncio.subprocess.Process, on_line: OnLine) -> None:
+async def _follow(process: asyncio.subprocess.Process, on_line: OnLine, longest: int) -> None:
     assert process.stdout is not None
     assert process.stderr is not None
     await asyncio.gather(
-        _read(process.stdout, lambda line: on_line(line, "out")),
-        _read(process.stderr, lambda line: on_line(line, "err")),
+        _read(process.stdout, lambda line: on_line(line, "out"), longest),
+        _read(process.stderr, lambda line: on_line(line, "err"), longest),
         process.wait(),
     )
 
 
-async def _read(stream: asyncio.StreamReader, on_line: Callable[[str], None]) -> None:
+async def _read(stream: asyncio.StreamReader, on_line: Callable[[str], None], longest: int) -> None:
     rest = b""
     while data := await stream.read(65536):
         # A bare carriage return is how programs paint progress: each one ends a line.
         *lines, rest = (rest + data).replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
         for line in lines:
-            on_line(_text(line))
-        rest = rest[: 4 * LINE_CHARACTERS]
+            on_line(_text(line, longest))
+        rest = rest[: 4 * longest]
     if rest:
-        on_line(_text(rest))
+        on_line(_text(rest, longest))
 
 
-def _text(line: bytes) -> str:
-    return line[: 4 * LINE_CHARACTERS].decode("utf-8", "replace")[:LINE_CHARACTERS]
+def _text(line: bytes, longest: int) -> str:
+    return line[: 4 * longest].decode("utf-8", "replace")[:longest]
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:
@@ -182,15 +194,30 @@ async def _drained(process: asyncio.subprocess.Process) -> None:
     await asyncio.gather(empty(process.stdout), empty(process.stderr), process.wait())
 
 
+async def _reported(process: asyncio.subprocess.Process, descriptor: int) -> dict[str, str]:
+    """The watcher's report. If it was killed, there is none, and what it watched is killed too."""
+    loop = asyncio.get_running_loop()
+    ready = asyncio.Event()
+    loop.add_reader(descriptor, ready.set)
+    try:
+        await ready.wait()
+        report = _read_report(descriptor)
+    finally:
+        loop.remove_reader(descriptor)
+        os.close(descriptor)
+    for _ in range(0 if report else _LOOKS):
+        # Its end of the pipe closes a moment before its children become this process's.
+        if not end_left_behind() and process.returncode is not None:
+            break
+        await asyncio.sleep(_LOOK_EVERY)
+    return report
+
+
 def _read_report(descriptor: int) -> dict[str, str]:
     try:
-        os.set_blocking(descriptor, False)
-        text = os.read(descriptor, 65536)
-        found = json.loads(text)
+        found = json.loads(os.read(descriptor, 65536))
     except (OSError, ValueError):
         return {}
-    finally:
-        os.close(descriptor)
     return found if isinstance(found, dict) else {}
 
 
