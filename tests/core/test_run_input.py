@@ -124,3 +124,8 @@ def test_a_reference_counts_as_there_and_only_what_is_known_is_checked(
     with pytest.raises(InvalidInput) as refused:
         resolve_input(given_input, None, schema, [secret("token")])
     assert message in str(refused.value)
+
+
+def test_null_leaves_a_key_out_that_has_a_default() -> None:
+    schema = {"properties": {"size": {"type": "integer"}, "note": {"type": ["string", "null"]}}}
+    assert resolve_input({"size": None, "note": None}, {"size": 1024}, schema) == {"size": 1024, "note": None}

@@ -1,5 +1,8 @@
 """A Workflow becomes a definition in a real Conductor, and stays what its manifest says."""
 
+import json
+from datetime import UTC, datetime
+
 import pytest
 
 from podium.ports import Json
@@ -7,6 +10,14 @@ from support.bed import Bed, condition, is_ready, workflow, workflow_run
 from support.eventually import eventually
 
 pytestmark = pytest.mark.slow
+
+
+def task(kind: str, **given: object) -> Json:
+    return {"name": kind.lower(), "taskReferenceName": kind.lower(), "type": kind, "inputParameters": given}
+
+
+def now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 async def versions(bed: Bed, name: str) -> list[int]:
@@ -70,7 +81,40 @@ async def test_a_version_that_a_run_refers_to_stays(bed: Bed) -> None:
     await eventually(lambda: versions(bed, "kept"), lambda found: found == [2], within=15)
 
 
-@pytest.mark.parametrize("how", ["altered", "removed"])
+async def test_a_version_that_a_run_of_another_workflow_will_call_stays(bed: Bed) -> None:
+    """Conductor writes it into the run that calls at its start, and fails that if it is gone by then."""
+    await bed.start_operator()
+    child = workflow("child", definition={"tasks": [task("SET_VARIABLE", a=1)]}, revisionHistoryLimit=0)
+    call = {**task("SUB_WORKFLOW"), "subWorkflowParam": {"name": "child"}}
+    await bed.apply(child)
+    await bed.until_ready("child")
+    await bed.apply(
+        workflow("parent", definition={"tasks": [task("HUMAN"), call]}), workflow_run("p", "parent")
+    )
+    await bed.until_phase("p", "Running")
+    child["spec"]["definition"] = {"tasks": [task("SET_VARIABLE", a=2)]}
+    await bed.apply(child)
+    await bed.until("Workflow", "child", lambda body: body["status"]["conductor"]["version"] == 2)
+    assert await versions(bed, "child") == [1, 2]
+    said = [{"task": "human", "attempt": 1, "decision": "Approve", "by": "alex", "at": now()}]
+    patch = json.dumps({"status": {"approvals": said}})
+    await bed.kubectl(
+        *(
+            "patch",
+            "workflowrun",
+            "p",
+            "-n",
+            bed.namespace,
+            "--subresource=status",
+            "--type=merge",
+            "-p",
+            patch,
+        )
+    )
+    await bed.until_phase("p", "Succeeded")
+
+
+@pytest.mark.parametrize("how", ["altered", "written over", "removed"])
 async def test_a_definition_changed_by_hand_is_restored(bed: Bed, how: str) -> None:
     await bed.start_operator()
     await bed.apply(workflow("drift", "a", "b"))
@@ -78,6 +122,8 @@ async def test_a_definition_changed_by_hand_is_restored(bed: Bed, how: str) -> N
     [original] = await bed.conductor.get_definitions(f"{bed.namespace}.drift")
     if how == "altered":
         await bed.conductor.put_definition({**original, "timeoutSeconds": 7, "timeoutPolicy": "TIME_OUT_WF"})
+    elif how == "written over":
+        await bed.conductor.put_definition({**original, "timeoutSeconds": 7, "metadata": {}})
     else:
         await bed.conductor.delete_definition(original["name"], 1)
 

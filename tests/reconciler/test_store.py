@@ -93,6 +93,16 @@ def test_the_tally_of_a_workflow() -> None:
     assert store.tally("studio", "video") == RunTally(2, 1, 2, frozenset({1, 2, 3}))
 
 
+def test_the_oldest_run_of_some_workflows_that_has_not_ended() -> None:
+    store = Store()
+    store.put_run(run("a", of="video", status={"phase": "Succeeded"}))
+    assert store.oldest_active("studio", ["video", "audio"]) is None
+    active = run("b", of="audio", status={"phase": "Running"})
+    store.put_run(active)
+    assert store.oldest_active("studio", ["video", "audio"]) == active.created
+    assert store.oldest_active("studio", ["video"]) is None
+
+
 async def test_resync_heals_and_counts_what_no_event_told() -> None:
     cluster, store = FakeCluster(), Store()
     kept = cluster.put("WorkflowRun", "kept", {"spec": {"workflow": "video"}})

@@ -4,12 +4,10 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError, best_match
-from referencing import Registry
-from referencing.exceptions import Unresolvable
 
 from podium.api.v1alpha1.workflow_run import InputFrom
+from podium.core.json_schema import TooMuch, Unresolvable, find_errors
 from podium.ports import Json
 
 
@@ -25,8 +23,8 @@ def resolve_input(
 ) -> Json:
     """Input with the defaults of the keys left out, and references in place of what is kept elsewhere.
 
-    Raises InvalidInput, with the field's path. A field that is a reference counts as there; whether its
-    value fits the schema only the worker could know, who reads it.
+    Null leaves a key out that has a default. Raises InvalidInput, with the field's path. A field that is a
+    reference counts as there; whether its value fits the schema only the worker could know, who reads it.
     """
     for number, reference in enumerate(references):
         if reference.to_field in (given or {}):
@@ -35,18 +33,18 @@ def resolve_input(
                 f"give it there, or by {describe_reference(reference)}, not both"
             )
     fields = {reference.to_field: build_reference(reference) for reference in references}
-    resolved: Json = {**(defaults or {}), **(given or {}), **fields}
+    defaults = defaults or {}
+    said = {key: value for key, value in (given or {}).items() if value is not None or key not in defaults}
+    resolved: Json = {**defaults, **said, **fields}
     if schema:
-        # A registry of its own: the default one would fetch a remote $ref over the network.
-        validator = Draft202012Validator(
-            schema, format_checker=Draft202012Validator.FORMAT_CHECKER, registry=Registry()
-        )
         try:
-            errors = [error for error in validator.iter_errors(resolved) if _stands(error, fields)]
+            errors = [error for error in find_errors(schema, resolved) if _stands(error, fields)]
         except Unresolvable as unresolvable:
             raise InvalidInput(
                 f"the Workflow's inputSchema refers to what is not in it: {unresolvable}"
             ) from None
+        except TooMuch as much:
+            raise InvalidInput(f"the Workflow's inputSchema {much}") from None
         error: Any = best_match(errors)
         while error is not None and error.parent is not None and not _stands(error, fields):
             error = error.parent  # the best match is the deepest one, which may be inside of a reference

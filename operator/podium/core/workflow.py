@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 
 from podium.api.v1alpha1 import FINALIZER
 from podium.core import effects as do
+from podium.core.calls import Called, needed_versions
 from podium.core.conditions import Word, json_bytes, ready, reconciling, shorten, stalled, write_conditions
 from podium.core.definitions import (
     Checked,
@@ -67,6 +68,8 @@ class Seen:
     """What its spec becomes; None only if that cannot be read."""
     pools: Mapping[str, str] = field(default_factory=dict)
     """Task type → what is the matter with the WorkerPool that serves it; "": nothing."""
+    called: Called = field(default_factory=Called)
+    """What runs of other Workflows need of it."""
     done: frozenset[str] = frozenset()
     failure: str = ""
     """Why the last effect could not be carried out (it may work later)."""
@@ -130,8 +133,8 @@ def _fit(status: Json, room: int) -> Json:
 def _register(seen: Seen, now: datetime, compiled: Compiled, definitions: tuple[Json, ...]) -> WorkflowEffect:
     owner = _owner(seen)
     assert seen.workflow.spec is not None
-    ours = [item for item in definitions if is_owned(item, owner)]
-    foreign = [item for item in definitions if not is_owned(item, owner)]
+    ours = [item for item in definitions if is_owned(item, owner) or _lost_its_mark(seen, item)]
+    foreign = [item for item in definitions if item not in ours]
     if foreign and not ours and seen.workflow.spec.conductor_name is None:
         return _report(seen, stalled("NameTaken", _name_taken(compiled.definition["name"], foreign)))
     assert not isinstance(seen.registered_types, Unknown)
@@ -159,6 +162,11 @@ def _wanted_version(
     """
     known = seen.workflow.status.get("conductor") or {}
     current = max(ours, key=lambda item: item["version"], default=None)
+    if known.get("hash") == compiled.hash and known.get("version"):
+        taken = {item["version"] for item in definitions if not _lost_its_mark(seen, item)}
+        if known["version"] not in taken and known["version"] >= (current["version"] if current else 0):
+            # Someone removed it, or wrote over it: runs may be pinned to this number.
+            return known["version"], compiled.definition
     if current is not None:
         mark = podium_metadata(current)
         # The newest of ours is the current one, whatever the status says: a lost status changes nothing.
@@ -167,20 +175,23 @@ def _wanted_version(
             return version, compiled.definition
         if mark.get("specHash") == compiled.spec_hash and mark.get("hash") == hash_definition(current):
             return version, current
-    if known.get("hash") == compiled.hash and known.get("version"):
-        taken = {item["version"] for item in definitions}
-        if current is None and known["version"] not in taken:
-            # Someone removed it: the same content may have its old number again.
-            return known["version"], compiled.definition
     highest = max([item["version"] for item in definitions] + [known.get("version") or 0])
     return highest + 1, compiled.definition
 
 
+def _lost_its_mark(seen: Seen, definition: Json) -> bool:
+    """Whether it is the version that was registered last, and someone wrote over it, with nobody's mark."""
+    known = seen.workflow.status.get("conductor") or {}
+    ours = (known.get("name"), known.get("version")) == (definition["name"], definition["version"])
+    return ours and not podium_metadata(definition).get(OWNER)
+
+
 def _unneeded(seen: Seen, ours: list[Json], current: int) -> Iterable[int]:
-    """Old versions of ours that no run refers to, beyond the history limit, oldest first."""
+    """Old versions of ours that no run needs, beyond the history limit, oldest first."""
     assert seen.workflow.spec is not None
     old = sorted(item["version"] for item in ours if item["version"] < current)
-    free = [version for version in old if version not in seen.runs.versions]
+    needed = seen.runs.versions | needed_versions(ours, seen.called)
+    free = [version for version in old if version not in needed]
     return free[: max(0, len(free) - seen.workflow.spec.revision_history_limit)]
 
 

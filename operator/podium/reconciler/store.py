@@ -1,6 +1,8 @@
 """What the operator knows of the cluster: frozen projections, indexed by workflow."""
 
 from collections import defaultdict
+from collections.abc import Iterable
+from datetime import datetime
 from typing import TypeVar
 
 from podium.api.v1alpha1.meta import Model
@@ -117,6 +119,11 @@ class Store:
     def run_owners(self) -> list[tuple[str, str]]:
         """(namespace, name) of the Workflows that the runs here name, whether those are there or not."""
         return [owner for owner, keys in self._runs_of.items() if keys]
+
+    def oldest_active(self, namespace: str, workflows: Iterable[str]) -> datetime | None:
+        """When the oldest of the runs of these workflows that have not ended was made."""
+        runs = (run for name in workflows for run in self.runs_of(namespace, name))
+        return min((run.created for run in runs if not is_finished(run)), default=None)
 
     def tally(self, namespace: str, workflow: str) -> RunTally:
         """How the runs of a workflow stand, and which versions they refer to."""

@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from podium.core import effects as do
+from podium.core.calls import Call, Called, calls_in, find_callers
 from podium.core.definitions import Checked, Isolation, Rules, check_workflow, conductor_name
 from podium.core.effects import DefinitionEffect, Report, Unknown, WorkflowEffect
 from podium.core.objects import Workflow, project_workflow
@@ -59,6 +60,7 @@ class WorkflowReconciler:
         self._wake = wake
         self._status_interval = status_interval
         self._written: dict[Key, datetime] = {}
+        self._calls: dict[str, dict[tuple[str, int], frozenset[Call]]] = {}
         self._compiled: OrderedDict[tuple[str, int, Rules], Checked] = OrderedDict()
 
     async def reconcile(self, key: Key) -> float | None:
@@ -172,6 +174,7 @@ class WorkflowReconciler:
         return Seen(
             workflow=workflow,
             policy=policy,
+            called=Called() if isinstance(definitions, Unknown) else self._called(workflow, definitions),
             definitions=definitions,
             registered_types=registered,
             pollers=await link.read_pollers(self._clock.now()),
@@ -179,6 +182,19 @@ class WorkflowReconciler:
             pools=self._pools(workflow),
             checked=self._check(workflow, policy),
         )
+
+    def _called(self, workflow: Workflow, definitions: tuple[Json, ...]) -> Called:
+        if not definitions:
+            return Called()  # none of them can go
+        namespace = workflow.key.namespace
+        known, made, calls = self._calls.get(namespace, {}), {}, []
+        for item in self._store.workflows_of(namespace):
+            mark = (item.uid, item.generation)
+            made[mark] = known[mark] if mark in known else calls_in(item.spec)
+            calls.append((item, made[mark]))
+        self._calls[namespace] = made
+        versions, callers = find_callers(workflow, calls)
+        return Called(versions, self._store.oldest_active(namespace, callers))
 
     def _pools(self, workflow: Workflow) -> dict[str, str]:
         connection = workflow.spec.connection if workflow.spec else None

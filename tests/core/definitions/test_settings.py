@@ -180,7 +180,35 @@ SCHEMAS: dict[str, tuple[Json, Json, str]] = {
     "outside": ({"$ref": "https://example.com/s"}, {}, "leads"),
     "outside, deeper": ({"properties": {"a": {"$ref": "other.json"}}}, {}, "$ref 'other.json' leads outside"),
     "nowhere": ({"$ref": "#/$defs/x"}, {}, "leads nowhere"),
+    "nowhere, where the defaults do not come": (
+        {"properties": {"a": {"$ref": "#/$defs/missing"}}},
+        {},
+        "spec.inputSchema.properties.a.$ref: $ref '#/$defs/missing' leads nowhere",
+    ),
     "for ever": ({"$ref": "#"}, {}, "leads back to itself for ever"),
+    "for ever, where the defaults do not come": (
+        {
+            "properties": {"a": {"$ref": "#/$defs/a"}},
+            "$defs": {"a": {"allOf": [{"$ref": "#/$defs/b"}]}, "b": {"$ref": "#/$defs/a"}},
+        },
+        {},
+        "leads back to itself for ever",
+    ),
+    "more than anybody can check": (
+        {"properties": {f"p{number}": {"type": "string"} for number in range(100_000)}},
+        {},
+        "spec.inputSchema: takes too many steps to check",
+    ),
+    "null for a value": (
+        {"properties": {"a": {"oneOf": [{"const": None}, {"type": "string"}]}}},
+        {},
+        "spec.inputSchema.properties.a.oneOf[0].const: null means absent in a manifest; write type: 'null'",
+    ),
+    "a default of another format": (
+        {"properties": {"mail": {"type": "string", "format": "email"}}},
+        {"mail": "nope"},
+        "spec.inputDefaults.mail: does not satisfy inputSchema: 'nope' is not a 'email'",
+    ),
     "a wrong default": (
         {"required": ["a", "b"], "properties": {"b": {"type": "integer"}}},
         {"b": "x"},
@@ -198,6 +226,21 @@ SCHEMAS: dict[str, tuple[Json, Json, str]] = {
 def test_schemas_that_cannot_be(schema: Json, defaults: Json, wanted: str) -> None:
     found = says(lint(flow=FLOW, inputSchema=schema, inputDefaults=defaults))
     assert any(wanted in line for line in found), found
+
+
+def test_conditions_on_the_whole_input_wait_for_the_run() -> None:
+    small = {"properties": {"mode": {"const": "small"}}}
+    schema = {"if": small, "then": {"properties": {"size": {"maximum": 10}}}, "properties": {"size": {}}}
+    assert not lint(flow=FLOW, inputSchema=schema, inputDefaults={"size": 100})
+    inner = {"properties": {"box": schema}}
+    found = says(lint(flow=FLOW, inputSchema=inner, inputDefaults={"box": {"size": 100}}))
+    assert len(found) == 1, "a default itself is whole"
+    assert "spec.inputDefaults.box.size: does not satisfy inputSchema" in found[0]
+
+
+def test_a_schema_may_contain_itself_and_give_values_that_look_like_references() -> None:
+    tree = {"properties": {"kids": {"items": {"$ref": "#"}}, "ref": {"default": {"$ref": "#/no"}}}}
+    assert not lint(flow=FLOW, inputSchema=tree)
 
 
 def test_a_default_need_not_be_a_whole_input() -> None:
