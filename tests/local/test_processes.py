@@ -152,3 +152,14 @@ def test_this_process_is_alive() -> None:
     me = identify(os.getpid())
     assert me is not None
     assert is_alive(me)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of processes are bytes on Linux")
+def test_a_name_that_ends_within_a_letter_is_no_obstacle() -> None:
+    code = r"open('/proc/self/comm', 'wb').write(b'caf\xc3'); print(flush=True); input()"
+    child = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    with child:
+        assert child.stdout is not None
+        child.stdout.readline()
+        assert identify(child.pid) is not None
+        child.kill()

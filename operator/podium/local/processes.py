@@ -285,7 +285,8 @@ def _groups() -> Iterator[tuple[int, int]]:
 def _read_stat(pid: int) -> Sequence[str] | None:
     """Fields 3 and on of /proc/PID/stat (proc(5)): state, parent, group, …; field 22 (start time) is [19]."""
     try:
-        text = Path(f"/proc/{pid}/stat").read_text()
+        # A name is cut at 15 bytes, which may be within a letter.
+        text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
     except (FileNotFoundError, ProcessLookupError):
         return None
     # The name in field 2 may hold blanks and parentheses: the fields go on after the last of these.
