@@ -11,6 +11,7 @@ import pytest
 
 from podium_workers import Reject, Retry
 from podium_workers.services.artifacts import open_store
+from podium_workers.simulator import sites
 from podium_workers.simulator.device import Device
 from podium_workers.simulator.firmware import build_image
 from support.firmware import Run
@@ -74,6 +75,24 @@ async def test_a_device_gets_an_artifact_and_is_healthy_with_it(bench: Bench, ru
     checked = await run("device_health_check", device=device, commit=COMMIT, deployment=again, **CHECK)
     assert checked["healthy"]
     assert open_store(run.context.data_dir).pins() == {stored(run): {f"device/default/{device['host']}"}}
+
+
+async def test_chip_and_mac_are_the_same_however_they_are_written(
+    bench: Bench, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    simulated = bench.fleet.named("good")
+    mac = simulated.spec.mac
+    device = about(bench, simulated) | {"mac": mac.upper().replace(":", "-"), "chip": "esp32-s3"}
+    shown = sites.health
+
+    def as_the_docs_have_it(shows: Device, now: float) -> dict[str, Any]:
+        return shown(shows, now) | {"chip": "ESP32-S3", "mac": mac.replace(":", "")}
+
+    monkeypatch.setattr(sites, "health", as_the_docs_have_it)
+    sent = await run("deploy_firmware_ota", device=device, sha256=stored(run), password=PASSWORD)
+    assert sent["verdict"] == "Succeeded"
+    checked = await run("device_health_check", device=device, commit=COMMIT, deployment=sent, **CHECK)
+    assert checked["healthy"], checked
 
 
 async def test_a_device_with_too_little_heap_is_called_unhealthy(bench: Bench, run: Run) -> None:

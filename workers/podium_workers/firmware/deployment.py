@@ -13,9 +13,9 @@ import os
 import re
 import time
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from podium_workers.firmware.device_update import Current, Deployment, Subject, check_device, deploy_image
 from podium_workers.firmware.health import Expectation, Healthy
@@ -23,7 +23,7 @@ from podium_workers.firmware.inputs import parse_bytes, parse_seconds
 from podium_workers.runtime.context import Reject, Retry, TaskContext
 from podium_workers.runtime.registry import task
 from podium_workers.services.artifacts import open_store
-from podium_workers.services.device_api import DeviceApi, Health, HealthPage
+from podium_workers.services.device_api import DeviceApi, Health, HealthPage, normal_chip, normal_mac
 from podium_workers.services.ota import Failed, Gateway, GatewaySettings, Progress, Succeeded, Target, Unknown
 from podium_workers.services.ota.verdicts import AuthScheme
 
@@ -52,8 +52,8 @@ class DeviceInput(BaseModel):
     host: str = Field(min_length=1)
     otaPort: int = Field(3232, ge=1, le=65535)  # noqa: N815 - as in the task's input
     healthPort: int = Field(80, ge=1, le=65535)  # noqa: N815
-    mac: str | None = None
-    chip: str | None = None
+    mac: Annotated[str | None, AfterValidator(normal_mac)] = None
+    chip: Annotated[str | None, AfterValidator(normal_chip)] = None
     slotSize: str | int | None = None  # noqa: N815
     authScheme: AuthScheme | None = None  # noqa: N815
     health: HealthAt = Field(default_factory=HealthAt)
@@ -73,8 +73,8 @@ class DeviceInput(BaseModel):
         return Subject(
             page=self.page(),
             target=Target(self.host, self.otaPort, password or None, self.authScheme),
-            mac=self.mac.lower() if self.mac else None,
-            chip=self.chip.upper().replace("-", "") if self.chip else None,
+            mac=self.mac,
+            chip=self.chip,
             slot_size=parse_bytes("device.slotSize", self.slotSize),
         )
 
@@ -116,7 +116,7 @@ async def device_health_check(
     wanted = _expectation(
         deployment or {},
         commit=commit,
-        mac=device.mac.lower() if device.mac else None,
+        mac=device.mac,
         min_free_heap=parse_bytes("minFreeHeap", minFreeHeap) or 0,
         min_largest_block=parse_bytes("minLargestBlock", minLargestBlock),
         consecutive=max(1, consecutive),

@@ -27,7 +27,7 @@ _FIRST_TRIES = 2
 
 @dataclass(frozen=True)
 class Subject:
-    """The device, as a Device and its DeviceModel describe it.
+    """The device, as a Device and its DeviceModel describe it; `mac` and `chip` as `Health` has them.
 
     What it says itself goes over `chip` and sizes.
     """
@@ -117,13 +117,13 @@ async def check_device(
 
 
 def _look(image: bytes, subject: Subject, before: Health | None) -> Failed | None:
-    if before and subject.mac and before.mac and before.mac != subject.mac.lower():
+    if before and subject.mac and before.mac and before.mac != subject.mac:
         return Failed(
             "WrongDevice",
             f"the device at {subject.page.host} is {before.mac}, not {subject.mac}: its address was given "
             "to another",
         )
-    if before and before.ota_state == "pending_verify":
+    if before and before.pending:
         return Failed(
             "Unconfirmed",
             f"the device has not confirmed {before.build} yet: another image would overwrite the only "
