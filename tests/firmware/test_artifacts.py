@@ -19,17 +19,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from podium_workers import Reject, Retry
-from podium_workers.services import artifacts, s3
-from podium_workers.services.artifacts import (
-    ArtifactStore,
-    Damaged,
-    FolderShelf,
-    NotStored,
-    Shelf,
-    StoreFull,
-    open_store,
-)
+from podium_workers.services import s3, shelves
+from podium_workers.services.artifacts import ArtifactStore, Damaged, NotStored, open_store
 from podium_workers.services.s3 import S3Shelf
+from podium_workers.services.shelves import FolderShelf, Item, Shelf, StoreFull
 
 DAY = 86_400.0
 IMAGE = b"\xe9 an image"
@@ -183,7 +176,7 @@ def test_a_prune_that_cannot_read_everything_drops_nothing(
     clock.later = 2 * DAY
     listed = type(shelf).list
 
-    def broken(self: Shelf, prefix: str) -> Iterator[artifacts.Item]:
+    def broken(self: Shelf, prefix: str) -> Iterator[Item]:
         yield from listed(self, prefix)
         if prefix == "blobs/":
             raise Retry("the rest is not to be had")
@@ -240,12 +233,12 @@ def test_a_full_disk_is_said_and_leaves_nothing_half_done(
 
     match at:
         case "disk_usage":
-            monkeypatch.setattr(artifacts.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(1, 1, 0))
+            monkeypatch.setattr(shelves.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(1, 1, 0))
         case "write":
-            monkeypatch.setattr(artifacts, "_ROOM_BYTES", 0)
+            monkeypatch.setattr(shelves, "_ROOM_BYTES", 0)
             monkeypatch.setattr(Path, "open", full)
         case "fsync":
-            monkeypatch.setattr(artifacts.os, "fsync", full)
+            monkeypatch.setattr(shelves.os, "fsync", full)
         case "replace":
             monkeypatch.setattr(Path, "replace", full)
     with pytest.raises(StoreFull, match=r"the disk is full\. Make room, enlarge its volume, or prune"):
@@ -280,7 +273,8 @@ def test_a_writer_that_is_killed_leaves_no_file_that_could_be_taken_for_one(tmp_
     code = (
         "import sys\n"
         "from pathlib import Path\n"
-        "from podium_workers.services.artifacts import *\n"
+        "from podium_workers.services.artifacts import ArtifactStore\n"
+        "from podium_workers.services.shelves import FolderShelf\n"
         "store = ArtifactStore(FolderShelf(Path(sys.argv[1])))\n"
         "print('go', flush=True)\n"
         "number = 0\n"
