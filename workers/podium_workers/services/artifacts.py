@@ -86,10 +86,14 @@ class ArtifactStore:
     # --- builds and artifacts ------------------------------------------------------------------------
 
     def build(self, key: str) -> dict[str, Any] | None:
-        """What the build of this key made. None if it is not known, or a file of it is not there whole."""
+        """What the build of this key made. None if it is not known, or a file of it is not there whole.
+
+        Whoever asks is about to use it: a prune then takes it for a young one.
+        """
         found = self._record(f"builds/{key}.json")
         if found is None or not all(self.has(blob["sha256"]) for blob in found.get("files", {}).values()):
             return None
+        self.put_build(key, found)
         return found
 
     def put_build(self, key: str, record: Mapping[str, Any]) -> None:
@@ -109,18 +113,22 @@ class ArtifactStore:
         return found
 
     def put_artifact(self, sha256: str, metadata: Mapping[str, Any]) -> dict[str, Any]:
-        """Makes a stored file an artifact. The first record stays: the same image is stored once."""
-        self.get(sha256)
+        """Makes a stored file an artifact, or one that is there a young one. Its first metadata stays.
+
+        `storedAt`: when that was done last.
+        """
+        # Written again: a prune must see that it is young.
+        self.put(self.get(sha256))
         name = f"artifacts/{sha256}.json"
+        known: Mapping[str, Any] | None = None
         with contextlib.suppress(Damaged):
-            if (known := self._record(name)) is not None:
-                return known
-        record = {**metadata, "sha256": sha256, "storedAt": _iso(self._now())}
+            known = self._record(name)
+        record = {**(known or metadata), "sha256": sha256, "storedAt": _iso(self._now())}
         self._shelf.write(name, _json(record))
         return record
 
     def artifacts(self) -> list[dict[str, Any]]:
-        """All of them, newest first. Raises Damaged, Retry."""
+        """All of them, what was stored last first. Raises Damaged, Retry."""
         names = [item.name for item in self._shelf.list("artifacts/")]
         found = [record for name in names if (record := self._record(name)) is not None]
         return sorted(found, key=lambda record: str(record.get("storedAt")), reverse=True)
@@ -184,15 +192,16 @@ class ArtifactStore:
         Everything is read before anything is dropped: if one list or record cannot be read, nothing goes.
         Raises Damaged, Retry.
         """
-        oldest = self._now() - young_seconds
-        kept = {*keep, *self.pins()}
-        for sha256 in kept:
+        for sha256 in (keep := list(keep)):
             _check_sha256(sha256)
-        records = self.artifacts()
-        ages = {item.name: item.written_at for item in self._shelf.list("artifacts/")}
+        oldest = self._now() - young_seconds
+        # Reading a bucket takes its time, and others go on: files first, and last what keeps them.
+        blobs = list(self._shelf.list("blobs/"))
         builds = [(item, self._record(item.name) or {}) for item in list(self._shelf.list("builds/"))]
         old_records, needed = self._sort_records(newest, oldest)
-        blobs = list(self._shelf.list("blobs/"))
+        ages = {item.name: item.written_at for item in self._shelf.list("artifacts/")}
+        records = self.artifacts()
+        kept = {*keep, *self.pins()}
         counts: dict[tuple[str, ...], int] = defaultdict(int)
         going: list[str] = []
         for record in records:
