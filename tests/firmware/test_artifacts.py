@@ -111,11 +111,13 @@ def test_what_is_damaged_is_never_given_out_and_can_be_stored_again(
     assert store.get(SHA) == IMAGE
 
 
-def test_an_artifact_keeps_the_first_metadata_it_got(store: ArtifactStore, clock: Clock) -> None:
-    first = store.put_artifact(store.put(IMAGE), {"commit": "one"})
+def test_an_artifact_is_what_was_said_of_it_last(store: ArtifactStore, clock: Clock) -> None:
+    first = store.put_artifact(store.put(IMAGE), {"commit": "one", "repository": "r", "path": ""})
+    assert first["path"] == ""
     clock.later = 1.0
-    again = store.put_artifact(SHA, {"commit": "two"})
-    assert again == {**first, "storedAt": again["storedAt"]} == store.artifact(SHA)
+    again = store.put_artifact(SHA, {"commit": "two", "repository": "", "path": None})
+    assert again == store.artifact(SHA)
+    assert again == {**first, "commit": "two", "storedAt": again["storedAt"]}
     assert first["storedAt"].endswith("Z")
     assert first["storedAt"] < again["storedAt"]
 

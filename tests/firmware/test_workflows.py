@@ -13,6 +13,7 @@ import yaml
 
 from podium_workers.services.artifacts import open_store
 from podium_workers.services.esp_image import parse_image
+from podium_workers.simulator.firmware import build_image
 from support.bed import Bed, workflow_run
 from support.eventually import eventually
 from support.firmware import SAMPLE, Repository
@@ -165,6 +166,20 @@ async def test_one_device_is_updated_and_the_verdict_is_the_output(
     assert (status["phase"], status["output"]["verdict"]) == ("Succeeded", "Healthy")
     assert (status["output"]["before"]["build"], status["output"]["authScheme"]) == (OLD, "Md5")
     assert await running(boards[1]) == artifact["commit"]
+
+
+async def test_the_commit_of_an_update_counts_not_what_an_import_said(
+    workshop: Bed, data_dir: Path, boards: list[dict[str, Any]]
+) -> None:
+    """The store takes the image for the build that the device runs, and so would send nothing."""
+    store, commit = open_store(data_dir, ""), "9f1c2ab0c3d4e5f60718293a4b5c6d7e8f901234"
+    sha256 = store.put(build_image(commit, chip="ESP32C3", size=16 * 1024))
+    store.put_artifact(sha256, {"environment": "c3-devkit", "commit": OLD})
+    status = await ended(
+        workshop, "update", "device-update", device=boards[0], sha256=sha256, commit=commit, **OTA
+    )
+    assert (status["phase"], status["output"]["verdict"]) == ("Succeeded", "Healthy")
+    assert await running(boards[0]) == commit
 
 
 async def test_a_rollback_to_what_the_store_has_not_says_so(workshop: Bed, webhook: Webhook) -> None:

@@ -113,17 +113,19 @@ class ArtifactStore:
         return found
 
     def put_artifact(self, sha256: str, metadata: Mapping[str, Any]) -> dict[str, Any]:
-        """Makes a stored file an artifact, or one that is there a young one. Its first metadata stays.
+        """Makes a stored file an artifact, or one that is there a young one.
 
-        `storedAt`: when that was done last.
+        What is said of it goes over what was said before; what is left empty stays as it was. `storedAt`:
+        when that was done last.
         """
         # Written again: a prune must see that it is young.
         self.put(self.get(sha256))
         name = f"artifacts/{sha256}.json"
-        known: Mapping[str, Any] | None = None
+        known: Mapping[str, Any] = {}
         with contextlib.suppress(Damaged):
-            known = self._record(name)
-        record = {**(known or metadata), "sha256": sha256, "storedAt": _iso(self._now())}
+            known = self._record(name) or {}
+        said = {key: value for key, value in metadata.items() if value not in ("", None)}
+        record = {**metadata, **known, **said, "sha256": sha256, "storedAt": _iso(self._now())}
         self._shelf.write(name, _json(record))
         return record
 
