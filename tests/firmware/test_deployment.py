@@ -146,6 +146,23 @@ async def test_an_artifact_that_is_gone_or_damaged_is_not_sent(bench: Bench, run
     assert bench.fleet.named("good").board.firmware is bench.fleet.named("good").board.factory
 
 
+async def test_of_several_images_a_device_gets_that_of_its_board(bench: Bench, run: Run) -> None:
+    device = about(bench, bench.fleet.named("good"))
+    other, own = ({"environment": name, "sha256": stored(run, seed=seed)} for seed, name in enumerate("ab"))
+    given = {"artifacts": [other, own], "password": PASSWORD}
+    with pytest.raises(
+        Reject, match=r"a, b were built, and the device gets one: say in `device.environment`"
+    ):
+        await run("deploy_firmware_ota", device=device, **given)
+    with pytest.raises(Reject, match=r"device.environment: c is none of what was built: a, b"):
+        await run("deploy_firmware_ota", device=device | {"environment": "c"}, **given)
+    with pytest.raises(Reject, match="there is nothing to send"):
+        await run("deploy_firmware_ota", device=device)
+    assert bench.fleet.named("good").updates == 0
+    sent = await run("deploy_firmware_ota", device=device | {"environment": "b"}, **given)
+    assert (sent["verdict"], sent["sha256"]) == ("Succeeded", own["sha256"])
+
+
 async def test_many_devices_are_sent_to_at_once_through_one_port(run: Run) -> None:
     async with open_bench(build_fleet(count=20)) as bench:
         devices = [about(bench, device) for device in bench.fleet.devices]

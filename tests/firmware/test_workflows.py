@@ -135,21 +135,27 @@ async def test_a_commit_that_does_not_compile_is_told_with_its_line(
 
 
 async def test_a_device_that_is_not_healthy_with_it_is_brought_back(
-    workshop: Bed, sample: Repository, webhook: Webhook, boards: list[dict[str, Any]]
+    workshop: Bed, sample: Repository, data_dir: Path, webhook: Webhook, boards: list[dict[str, Any]]
 ) -> None:
-    given = {"repository": sample.url, "commit": "main", "device": boards[0], **OTA}
+    """Both boards are built, and have one chip: which image is whose is in the device and in the store."""
+    device = boards[0] | {"environment": "c3-devkit"}
+    both = ["c3-mini", "c3-devkit"]
+    given = {"repository": sample.url, "commit": "main", "environments": both, "device": device, **OTA}
+    good = sample.git("rev-parse", "HEAD")
     old = await ended(workshop, "old", "firmware-ci", **given)
     assert old["phase"] == "Succeeded", old["message"]
+    (own,) = (item for item in open_store(data_dir, "").artifacts() if item["environment"] == "c3-devkit")
     source = (sample.folder / "src/pattern.c").read_text()
     bad = sample.commit("Eats heap", **{"src/pattern.c": source + LOW_HEAP})
     status = await ended(workshop, "new", "firmware-ci", notifyUrl=webhook.url, **given)
     assert status["phase"] == "Failed"
     assert "the device is not healthy with it (LowHeap): free heap" in status["message"]
     assert status["output"]["commit"] == bad
-    assert status["output"]["rollback"]["commit"] == old["output"]["commit"]
-    assert await running(boards[0]) == old["output"]["commit"]
+    assert status["output"]["rollback"]["commit"] == good
+    assert await running(boards[0]) == good
+    assert status["output"]["rollback"]["sha256"] == own["sha256"]
     messages = await eventually(lambda: told(webhook), lambda found: len(found) == 2)
-    assert messages[0]["title"] == f"{boards[0]['host']} was brought back to {old['output']['commit'][:7]}"
+    assert messages[0]["title"] == f"{boards[0]['host']} was brought back to {good[:7]}"
     assert "LowHeap" in messages[0]["message"]
     assert "was not released" in messages[1]["title"]
 

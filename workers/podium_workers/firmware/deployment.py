@@ -19,7 +19,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from podium_workers.firmware.device_update import Current, Deployment, Subject, check_device, deploy_image
 from podium_workers.firmware.health import Expectation, Healthy
-from podium_workers.firmware.inputs import parse_bytes, parse_seconds
+from podium_workers.firmware.inputs import Artifact, parse_bytes, parse_seconds
 from podium_workers.runtime.context import Reject, Retry, TaskContext
 from podium_workers.runtime.registry import task
 from podium_workers.services.artifacts import open_store
@@ -56,6 +56,8 @@ class DeviceInput(BaseModel):
     chip: Annotated[str | None, AfterValidator(normal_chip)] = None
     slotSize: str | int | None = None  # noqa: N815
     authScheme: AuthScheme | None = None  # noqa: N815
+    environment: str = ""
+    """Of platformio.ini: which one of several images is for its board."""
     health: HealthAt = Field(default_factory=HealthAt)
 
     def holder(self, context: TaskContext) -> str:
@@ -81,10 +83,19 @@ class DeviceInput(BaseModel):
 
 @task("deploy_firmware_ota")
 async def deploy_firmware_ota(
-    context: TaskContext, device: DeviceInput, sha256: str, password: str | None = None, commit: str = ""
+    context: TaskContext,
+    device: DeviceInput,
+    sha256: str = "",
+    password: str | None = None,
+    commit: str = "",
+    artifacts: list[Artifact] | None = None,
 ) -> dict[str, Any]:
-    """Sends an artifact over the air, after a look at the device; what it ran before is in `before`."""
+    """Sends an artifact over the air, after a look at the device; what it ran before is in `before`.
+
+    `sha256` names it, or it is the one of `artifacts` that is for the device's board.
+    """
     store = open_store(context.data_dir)
+    sha256 = sha256 or _choose(device, artifacts or [])
     commit = commit or str((await asyncio.to_thread(store.artifact, sha256)).get("commit", ""))
     image = await asyncio.to_thread(store.get, sha256)
     subject = device.subject(password)
@@ -144,6 +155,21 @@ async def device_health_check(
         "host": device.host,
         "commit": commit,
     }
+
+
+def _choose(device: DeviceInput, artifacts: list[Artifact]) -> str:
+    """Never just the first one: two boards may have the same chip."""
+    if not artifacts:
+        raise Reject("there is nothing to send: give `sha256`, or `artifacts`")
+    found = [item.sha256 for item in artifacts if device.environment in ("", item.environment)]
+    if len(found) == 1:
+        return found[0]
+    names = ", ".join(item.environment for item in artifacts)
+    if device.environment:
+        raise Reject(f"device.environment: {device.environment} is none of what was built: {names}")
+    raise Reject(
+        f"{names} were built, and the device gets one: say in `device.environment` which is its board's"
+    )
 
 
 def _deployed(context: TaskContext, sent: Deployment, about: dict[str, Any]) -> dict[str, Any]:

@@ -166,14 +166,20 @@ class ArtifactStore:
             found[sha256].add(holder)
         return dict(found)
 
+    def held(self, holder: str) -> dict[str, Any]:
+        """`ran`: what it ran well, newest first; `sent`: what it was sent last. Empty: nothing is known.
+
+        Raises Damaged, Retry.
+        """
+        return self._record(f"holders/{_checked_holder(holder)}.json") or {}
+
     def hold(self, sha256: str, holder: str, *, runs: bool) -> None:
         """Keeps what a device is about to get, or (`runs`) is known to run, and what it ran well before that.
 
         What it was sent in vain meanwhile is let go. Raises NotStored, Damaged, Retry.
         """
-        name = f"holders/{_checked_holder(holder)}.json"
         try:
-            known = self._record(name) or {}
+            known = self.held(holder)
         except Damaged:
             # Its pins stay: too much is kept then, never too little.
             known = {}
@@ -182,7 +188,7 @@ class ArtifactStore:
         keeps = {*now_ran, sha256}
         # First the new pin, last the old ones: there is no moment without.
         self.pin(sha256, holder)
-        self._shelf.write(name, _json({"ran": now_ran, "sent": sha256}))
+        self._shelf.write(f"holders/{holder}.json", _json({"ran": now_ran, "sent": sha256}))
         for old in {*ran, str(known.get("sent") or sha256)} - keeps:
             self.unpin(old, holder)
 
