@@ -271,6 +271,18 @@ def test_a_device_keeps_what_it_runs_and_what_it_may_go_back_to(store: ArtifactS
     assert held() == {two, three}
 
 
+def test_what_a_device_ran_before_is_known_until_it_is_sent_something_else(store: ArtifactStore) -> None:
+    one, two = (stored(store, name.encode()) for name in ("1", "2"))
+    first, later = {"build": "71be003"}, {"build": "9f1c2ab"}
+    assert store.held("device/a/b") == {}
+    assert store.hold(one, "device/a/b", runs=False, before=first)["before"] == first
+    assert store.hold(one, "device/a/b", runs=False)["before"] == first
+    assert store.hold(one, "device/a/b", runs=True) == store.held("device/a/b")
+    assert store.held("device/a/b") == {"ran": [one], "sent": one, "before": first}
+    assert store.hold(two, "device/a/b", runs=False)["before"] is None
+    assert store.hold(two, "device/a/b", runs=False, before=later)["before"] == later
+
+
 @pytest.mark.parametrize("holder", ["", "../x", "a//b", "/a", "device/lights/..", "A", "a" * 301, "a/b\nc"])
 def test_a_holder_that_is_no_name_is_refused(store: ArtifactStore, holder: str) -> None:
     store.put(IMAGE)

@@ -72,6 +72,9 @@ async def test_a_device_gets_an_artifact_and_is_healthy_with_it(bench: Bench, ru
     # Once more: there is nothing to do, and it need not restart to be called healthy.
     again = await run("deploy_firmware_ota", device=device, sha256=stored(run), password=PASSWORD)
     assert again["verdict"] == "Current"
+    assert bench.fleet.named("good").updates == 1
+    # What it ran before it got that is still known: it may have to go back.
+    assert again["before"]["build"] == OLD
     checked = await run("device_health_check", device=device, commit=COMMIT, deployment=again, **CHECK)
     assert checked["healthy"]
     assert open_store(run.context.data_dir).pins() == {stored(run): {f"device/default/{device['host']}"}}

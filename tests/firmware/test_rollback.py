@@ -1,5 +1,6 @@
 """What a device goes back to: the very image that it ran, never another board's, never the bad one."""
 
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -7,17 +8,55 @@ import pytest
 from podium_workers import Reject
 from podium_workers.services.artifacts import open_store
 from podium_workers.simulator.firmware import build_image
+from support.eventually import eventually
 from support.firmware import Run
+from support.fleets import Bench, build_fleet, open_bench
 
 OLD, NEW = "1111111" + "a" * 33, "2222222" + "b" * 33
 DEVICE = {"host": "127.77.9.1", "name": "k1-07"}
 HOLDER = "device/default/k1-07"
+CHECK = {"within": "6s", "interval": "100ms"}
 
 
-def keep(run: Run, commit: str, environment: str = "s3", seed: int = 0, **metadata: Any) -> str:
+@pytest.fixture(autouse=True)
+def loopback(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PODIUM_OTA_HOST", "127.0.0.1")
+    monkeypatch.setenv("PODIUM_OTA_PORT", "0")
+
+
+@pytest.fixture
+async def bench() -> AsyncIterator[Bench]:
+    """A device without a password that runs the old build, which nobody has sent it."""
+    async with open_bench(build_fleet(auth="none", build=OLD[:7])) as opened:
+        yield opened
+
+
+def about(bench: Bench) -> dict[str, Any]:
+    spec = bench.fleet.devices[0].spec
+    ports = {"otaPort": bench.fleet.world.ota_port, "healthPort": bench.fleet.health_port}
+    return {"host": spec.address, "mac": spec.mac, **ports}
+
+
+async def until_it_runs(bench: Bench, commit: str) -> None:
+    device = bench.fleet.devices[0]
+
+    async def build() -> str:
+        return device.board.build() if device.power == "on" else ""
+
+    await eventually(build, lambda found: found == commit[:12])
+
+
+def keep(
+    run: Run,
+    commit: str,
+    environment: str = "s3",
+    seed: int = 0,
+    faults: tuple[str, ...] = (),
+    **metadata: Any,
+) -> str:
     """Stores an image as an artifact; its SHA-256."""
     store = open_store(run.context.data_dir)
-    sha256 = store.put(build_image(commit[:12], seed=seed))
+    sha256 = store.put(build_image(commit[:12], seed=seed, faults=faults, size=16 * 1024))
     store.put_artifact(sha256, {"commit": commit, "environment": environment, "repository": "r", **metadata})
     return sha256
 
@@ -92,3 +131,36 @@ async def test_a_device_never_goes_back_to_what_failed(run: Run) -> None:
             await find(run, device=DEVICE, failed=bad, **given)
     # A person may well want it.
     assert await find(run, device=DEVICE, build=NEW) == bad
+
+
+@pytest.mark.parametrize("again", ["the worker died", "the commit was released again"])
+async def test_what_it_ran_before_is_known_also_if_it_was_sent_before(
+    bench: Bench, run: Run, again: str
+) -> None:
+    device, old, bad = about(bench), keep(run, OLD), keep(run, NEW, faults=("low-heap:free=30000",))
+    sent = await run("deploy_firmware_ota", device=device, sha256=bad)
+    await until_it_runs(bench, NEW)
+    if again == "the commit was released again":
+        checked = await run("device_health_check", device=device, commit=NEW, deployment=sent, **CHECK)
+        assert checked["reason"] == "LowHeap"
+    sent = await run("deploy_firmware_ota", device=device, sha256=bad)
+    assert (sent["verdict"], sent["before"]["build"]) == ("Current", OLD[:7])
+    checked = await run("device_health_check", device=device, commit=NEW, deployment=sent, **CHECK)
+    assert (checked["verdict"], checked["reason"]) == ("Unhealthy", "LowHeap")
+    assert await find(run, device=device, failed=bad) == old
+    back = await run("deploy_firmware_ota", device=device, sha256=old)
+    assert back["verdict"] == "Succeeded"
+    checked = await run("device_health_check", device=device, commit=OLD, deployment=back, **CHECK)
+    assert checked["healthy"], checked
+    await until_it_runs(bench, OLD)
+
+
+async def test_what_it_ran_well_goes_over_what_it_ran(bench: Bench, run: Run) -> None:
+    """It had the bad one twice in between, and a build by a cable."""
+    device, good, bad = about(bench), keep(run, "3333333" + "c" * 33), keep(run, NEW)
+    open_store(run.context.data_dir).hold(good, f"device/default/{device['host']}", runs=True)
+    keep(run, OLD)
+    for _ in range(2):
+        await run("deploy_firmware_ota", device=device, sha256=bad)
+        await until_it_runs(bench, NEW)
+    assert await find(run, device=device) == good

@@ -17,7 +17,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from podium_workers.firmware.device_update import Current, Deployment, Subject, check_device, deploy_image
+from podium_workers.firmware.device_update import Deployment, Subject, check_device, look_at, send_image
 from podium_workers.firmware.health import Expectation, Healthy
 from podium_workers.firmware.inputs import Artifact, parse_bytes, parse_seconds
 from podium_workers.runtime.context import Reject, Retry, TaskContext
@@ -99,15 +99,17 @@ async def deploy_firmware_ota(
     commit = commit or str((await asyncio.to_thread(store.artifact, sha256)).get("commit", ""))
     image = await asyncio.to_thread(store.get, sha256)
     subject = device.subject(password)
-    await asyncio.to_thread(store.hold, sha256, device.holder(context), runs=False)
-    async with _gateway.opened() as gateway, DeviceApi() as api:
-        sent = await deploy_image(
-            gateway, api, image, subject, commit=commit or None, on_progress=_Telling(context)
-        )
     about = {"host": device.host, "sha256": sha256, "commit": commit}
-    if isinstance(sent, Current):
-        context.log(f"{device.host} runs {sent.before.build} already: nothing was sent")
-        return {**about, "verdict": "Current", "before": _plain(sent.before)}
+    async with _gateway.opened() as gateway, DeviceApi() as api:
+        seen = await look_at(api, subject.page)
+        current = seen.runs(commit)
+        # Noted before it is sent: if this worker dies meanwhile, the next attempt sees the new build only.
+        before = None if current else _plain(seen.health)
+        held = await asyncio.to_thread(store.hold, sha256, device.holder(context), runs=False, before=before)
+        if current:
+            context.log(f"{device.host} runs {commit[:12]} already: nothing was sent")
+            return {**about, "verdict": "Current", "before": held["before"]}
+        sent = await send_image(gateway, image, subject, seen, on_progress=_Telling(context))
     return _deployed(context, sent, about)
 
 

@@ -61,39 +61,43 @@ class Deployment:
 
 
 @dataclass(frozen=True)
-class Current:
-    """It runs the commit already; nothing was sent."""
+class Seen:
+    """What a device says of itself before it is sent anything. None: nothing. `at`: since the epoch."""
 
-    before: Health
+    health: Health | None
+    at: float
+
+    def runs(self, commit: str) -> bool:
+        """Whether it runs the commit already."""
+        return self.health is not None and names_commit(self.health.build, commit)
 
 
-async def deploy_image(
+async def look_at(api: DeviceApi, page: HealthPage) -> Seen:
+    """Asks the device, once more if it does not answer."""
+    for _ in range(_FIRST_TRIES):
+        answer = await api.probe(page)
+        if isinstance(answer, Health):
+            return Seen(answer, time.time())
+    return Seen(None, time.time())
+
+
+async def send_image(
     gateway: Gateway,
-    api: DeviceApi,
     image: bytes,
     subject: Subject,
+    seen: Seen,
     *,
-    commit: str | None = None,
     on_progress: Callable[[Progress], None] = lambda _: None,
     cancel: asyncio.Event | None = None,
-) -> Deployment | Current:
-    """Looks at the device, and sends it the image unless it cannot take it, or (`commit`) runs it already.
+) -> Deployment:
+    """Sends the device the image, unless it is known that it cannot take it.
 
     A device whose health page does not answer is sent the image all the same: it may be what mends it.
     """
-    before: Health | None = None
-    for _ in range(_FIRST_TRIES):
-        answer = await api.probe(subject.page)
-        if isinstance(answer, Health):
-            before = answer
-            break
-    before_at = time.time()
-    if before and commit and names_commit(before.build, commit):
-        return Current(before)
-    verdict: Verdict | None = _look(image, subject, before)
+    verdict: Verdict | None = _find_hindrance(image, subject, seen.health)
     if verdict is None:
         verdict = await gateway.send(image, subject.target, on_progress=on_progress, cancel=cancel)
-    return Deployment(verdict, before, before_at, time.time())
+    return Deployment(verdict, seen.health, seen.at, time.time())
 
 
 async def check_device(
@@ -116,7 +120,7 @@ async def check_device(
         probes.append(Probe(time.time(), answer))
 
 
-def _look(image: bytes, subject: Subject, before: Health | None) -> Failed | None:
+def _find_hindrance(image: bytes, subject: Subject, before: Health | None) -> Failed | None:
     if before and subject.mac and before.mac and before.mac != subject.mac:
         return Failed(
             "WrongDevice",

@@ -59,13 +59,24 @@ def _find(
         # Here it is known exactly which image it was, not only of which commit.
         ran = [record for item in held.get("ran", ()) if (record := _known(store, str(item)))]
         ran = [record for record in ran if not _is_same(record, bad)]
-        found = _find_build(store, build, ran, last, environment) if build else _newest(ran)
+        before = _build_before(held, last)
+        if build or (before and not ran):
+            found = _find_build(store, build or before, ran, last, environment)
+        else:
+            found = _newest(ran)
     if _is_same(found, bad) or found["sha256"] == failed:
         raise Reject(
             f"{found['environment']} of {str(found.get('commit'))[:12]} is what the device is to go back "
             "from: name another artifact by `sha256`"
         )
     return found
+
+
+def _build_before(held: _Record, last: _Record | None) -> str:
+    """What it said it ran before it was sent the last one, also if Podium has not brought it that."""
+    if last is None or held.get("sent") != last["sha256"]:
+        return ""
+    return str((held.get("before") or {}).get("build", ""))
 
 
 def _newest(ran: Sequence[_Record]) -> _Record:

@@ -4,7 +4,7 @@
     builds/<key>.json          what one build made, so that the same commit and settings are not built twice
     artifacts/<sha256>.json    an image that passed its gates, with its metadata
     pins/<sha256>/<holder>     who needs that image: a device runs it, or may go back to it
-    holders/<holder>.json      what the holder ran well, newest first, and what it was sent
+    holders/<holder>.json      what the holder ran well, newest first, what it was sent, what it ran before
     records/<kind>/<key>/<name>.json   what else is remembered, with the files that belong to it (`files`)
 
 In a folder (`shelves.py`), or in a bucket that speaks S3 (`s3.py`).
@@ -167,16 +167,20 @@ class ArtifactStore:
         return dict(found)
 
     def held(self, holder: str) -> dict[str, Any]:
-        """`ran`: what it ran well, newest first; `sent`: what it was sent last. Empty: nothing is known.
+        """`ran`: what it ran well, newest first; `sent`: what it was sent last; `before`: as `hold` was told.
 
-        Raises Damaged, Retry.
+        Empty: nothing is known. Raises Damaged, Retry.
         """
         return self._record(f"holders/{_checked_holder(holder)}.json") or {}
 
-    def hold(self, sha256: str, holder: str, *, runs: bool) -> None:
+    def hold(
+        self, sha256: str, holder: str, *, runs: bool, before: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
         """Keeps what a device is about to get, or (`runs`) is known to run, and what it ran well before that.
 
-        What it was sent in vain meanwhile is let go. Raises NotStored, Damaged, Retry.
+        What it was sent in vain meanwhile is let go. `before`: what it said of itself before it got that;
+        None: what was noted when it was about to get the same. Returns what is `held` then. Raises NotStored,
+        Damaged, Retry.
         """
         try:
             known = self.held(holder)
@@ -188,9 +192,13 @@ class ArtifactStore:
         keeps = {*now_ran, sha256}
         # First the new pin, last the old ones: there is no moment without.
         self.pin(sha256, holder)
-        self._shelf.write(f"holders/{holder}.json", _json({"ran": now_ran, "sent": sha256}))
+        if before is None and known.get("sent") == sha256:
+            before = known.get("before")
+        record = {"ran": now_ran, "sent": sha256, "before": before}
+        self._shelf.write(f"holders/{holder}.json", _json(record))
         for old in {*ran, str(known.get("sent") or sha256)} - keeps:
             self.unpin(old, holder)
+        return record
 
     def prune(self, keep: Iterable[str], newest: int, young_seconds: float = YOUNG_SECONDS) -> list[str]:
         """Drops what nobody needs; the SHA-256 of the artifacts that went.
