@@ -4,10 +4,12 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from aiohttp import web
 
 from podium_workers import Reject
 from podium_workers.services.artifacts import open_store
 from podium_workers.simulator.firmware import build_image
+from podium_workers.simulator.sites import DeviceSite
 from support.eventually import eventually
 from support.firmware import Run
 from support.fleets import Bench, build_fleet, open_bench
@@ -35,6 +37,10 @@ def about(bench: Bench) -> dict[str, Any]:
     spec = bench.fleet.devices[0].spec
     ports = {"otaPort": bench.fleet.world.ota_port, "healthPort": bench.fleet.health_port}
     return {"host": spec.address, "mac": spec.mac, **ports}
+
+
+async def no_such_page(_: DeviceSite, __: web.Request) -> web.Response:
+    return web.Response(status=404)
 
 
 async def until_it_runs(bench: Bench, commit: str) -> None:
@@ -164,3 +170,28 @@ async def test_what_it_ran_well_goes_over_what_it_ran(bench: Bench, run: Run) ->
         await run("deploy_firmware_ota", device=device, sha256=bad)
         await until_it_runs(bench, NEW)
     assert await find(run, device=device) == good
+
+
+@pytest.mark.parametrize("can", [True, False], ids=["goes back by itself", "cannot"])
+async def test_a_firmware_that_nobody_confirmed_is_gone_back_from(
+    run: Run, monkeypatch: pytest.MonkeyPatch, can: bool
+) -> None:
+    if not can:
+        monkeypatch.setattr(DeviceSite, "_roll_back", no_such_page)
+    old, bad = keep(run, OLD), keep(run, NEW, faults=("low-heap:free=30000",))
+    async with open_bench(build_fleet(auth="none", build=OLD[:7], confirm="api")) as bench:
+        device, simulated = about(bench), bench.fleet.devices[0]
+        sent = await run("deploy_firmware_ota", device=device, sha256=bad)
+        checked = await run("device_health_check", device=device, commit=NEW, deployment=sent, **CHECK)
+        assert checked["reason"] == "LowHeap"
+        assert simulated.board.slot.state == "pending_verify"
+        assert await find(run, device=device, failed=bad) == old
+        back = await run("deploy_firmware_ota", device=device, sha256=old, rollback=True)
+        assert back["verdict"] == ("Current" if can else "Succeeded")
+        checked = await run("device_health_check", device=device, commit=OLD, deployment=back, **CHECK)
+        assert checked["healthy"], checked
+        assert simulated.updates == (1 if can else 2)
+        assert OLD.startswith(simulated.board.build())
+        # Nor is the bad one what it could go back to now.
+        with pytest.raises(Reject, match="nothing is known that the device ran before"):
+            await find(run, device=device)

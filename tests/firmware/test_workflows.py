@@ -45,11 +45,14 @@ async def workshop(bed: Bed, data_dir: Path) -> AsyncIterator[Bed]:
 
 @pytest.fixture
 async def boards() -> AsyncIterator[list[dict[str, Any]]]:
-    """Two simulated devices, which run a build that the store does not have."""
+    """Two simulated devices, which run a build that the store does not have.
+
+    The second one waits to be told that its new firmware is good.
+    """
     specs = [
         replace(spec, name=f"c3-{number}", address=f"127.77.10.{number}", mac=f"aa:bb:cc:77:0a:0{number}")
-        for number in (1, 2)
-        for spec in build_fleet(chip="ESP32C3", slot_size=1310720)
+        for number, confirm in ((1, "self"), (2, "api"))
+        for spec in build_fleet(chip="ESP32C3", slot_size=1310720, confirm=confirm)
     ]
     async with open_bench(specs) as bench:
         yield [
@@ -134,11 +137,17 @@ async def test_a_commit_that_does_not_compile_is_told_with_its_line(
     assert "src/broken.c:1:9" in message["text"]
 
 
+@pytest.mark.parametrize("board", [0, 1])
 async def test_a_device_that_is_not_healthy_with_it_is_brought_back(
-    workshop: Bed, sample: Repository, data_dir: Path, webhook: Webhook, boards: list[dict[str, Any]]
+    workshop: Bed,
+    sample: Repository,
+    data_dir: Path,
+    webhook: Webhook,
+    boards: list[dict[str, Any]],
+    board: int,
 ) -> None:
     """Both boards are built, and have one chip: which image is whose is in the device and in the store."""
-    device = boards[0] | {"environment": "c3-devkit"}
+    device = boards[board] | {"environment": "c3-devkit"}
     both = ["c3-mini", "c3-devkit"]
     given = {"repository": sample.url, "commit": "main", "environments": both, "device": device, **OTA}
     good = sample.git("rev-parse", "HEAD")
@@ -152,10 +161,10 @@ async def test_a_device_that_is_not_healthy_with_it_is_brought_back(
     assert "the device is not healthy with it (LowHeap): free heap" in status["message"]
     assert status["output"]["commit"] == bad
     assert status["output"]["rollback"]["commit"] == good
-    assert await running(boards[0]) == good
+    assert await running(boards[board]) == good
     assert status["output"]["rollback"]["sha256"] == own["sha256"]
     messages = await eventually(lambda: told(webhook), lambda found: len(found) == 2)
-    assert messages[0]["title"] == f"{boards[0]['host']} was brought back to {good[:7]}"
+    assert messages[0]["title"] == f"{boards[board]['host']} was brought back to {good[:7]}"
     assert "LowHeap" in messages[0]["message"]
     assert "was not released" in messages[1]["title"]
 

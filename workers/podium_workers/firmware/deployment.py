@@ -17,7 +17,14 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from podium_workers.firmware.device_update import Deployment, Subject, check_device, look_at, send_image
+from podium_workers.firmware.device_update import (
+    Deployment,
+    Subject,
+    bring_back,
+    check_device,
+    look_at,
+    send_image,
+)
 from podium_workers.firmware.health import Expectation, Healthy
 from podium_workers.firmware.inputs import Artifact, parse_bytes, parse_seconds
 from podium_workers.runtime.context import Reject, Retry, TaskContext
@@ -89,10 +96,12 @@ async def deploy_firmware_ota(
     password: str | None = None,
     commit: str = "",
     artifacts: list[Artifact] | None = None,
+    rollback: bool = False,
 ) -> dict[str, Any]:
     """Sends an artifact over the air, after a look at the device; what it ran before is in `before`.
 
-    `sha256` names it, or it is the one of `artifacts` that is for the device's board.
+    `sha256` names it, or it is the one of `artifacts` that is for the device's board. `rollback`: what the
+    device runs now is bad; if it was not confirmed, the device is told to go back by itself first.
     """
     store = open_store(context.data_dir)
     sha256 = sha256 or _choose(device, artifacts or [])
@@ -102,14 +111,19 @@ async def deploy_firmware_ota(
     about = {"host": device.host, "sha256": sha256, "commit": commit}
     async with _gateway.opened() as gateway, DeviceApi() as api:
         seen = await look_at(api, subject.page)
+        if rollback:
+            seen = await bring_back(api, subject, seen)
         current = seen.runs(commit)
         # Noted before it is sent: if this worker dies meanwhile, the next attempt sees the new build only.
-        before = None if current else _plain(seen.health)
+        # What it is brought back from is nothing to go back to.
+        before = None if current or rollback else _plain(seen.health)
         held = await asyncio.to_thread(store.hold, sha256, device.holder(context), runs=False, before=before)
         if current:
             context.log(f"{device.host} runs {commit[:12]} already: nothing was sent")
             return {**about, "verdict": "Current", "before": held["before"]}
-        sent = await send_image(gateway, image, subject, seen, on_progress=_Telling(context))
+        sent = await send_image(
+            gateway, image, subject, seen, rollback=rollback, on_progress=_Telling(context)
+        )
     return _deployed(context, sent, about)
 
 

@@ -23,6 +23,8 @@ from podium_workers.services.ota import Failed, Gateway, Progress, Succeeded, Ta
 from podium_workers.services.ota.preflight import check_image
 
 _FIRST_TRIES = 2
+_BACK_SECONDS = 60.0
+_BACK_INTERVAL = 1.0
 
 
 @dataclass(frozen=True)
@@ -81,20 +83,41 @@ async def look_at(api: DeviceApi, page: HealthPage) -> Seen:
     return Seen(None, time.time())
 
 
+async def bring_back(api: DeviceApi, subject: Subject, seen: Seen) -> Seen:
+    """Lets a device whose firmware was not confirmed go back by itself; what it says then.
+
+    One that cannot, or that need not, is as it was `seen`.
+    """
+    unconfirmed = seen.health
+    if unconfirmed is None or not unconfirmed.pending or _find_stranger(subject, unconfirmed):
+        return seen
+    if not await api.roll_back(subject.page):
+        return seen
+    until = time.time() + _BACK_SECONDS
+    while time.time() < until:
+        await asyncio.sleep(_BACK_INTERVAL)
+        answer = await api.probe(subject.page)
+        if isinstance(answer, Health) and not (answer.pending and answer.build == unconfirmed.build):
+            return Seen(answer, time.time())
+    return seen
+
+
 async def send_image(
     gateway: Gateway,
     image: bytes,
     subject: Subject,
     seen: Seen,
     *,
+    rollback: bool = False,
     on_progress: Callable[[Progress], None] = lambda _: None,
     cancel: asyncio.Event | None = None,
 ) -> Deployment:
     """Sends the device the image, unless it is known that it cannot take it.
 
     A device whose health page does not answer is sent the image all the same: it may be what mends it.
+    `rollback`: the same for one whose firmware was not confirmed, because that is what it goes back from.
     """
-    verdict: Verdict | None = _find_hindrance(image, subject, seen.health)
+    verdict: Verdict | None = _find_hindrance(image, subject, seen.health, rollback=rollback)
     if verdict is None:
         verdict = await gateway.send(image, subject.target, on_progress=on_progress, cancel=cancel)
     return Deployment(verdict, seen.health, seen.at, time.time())
@@ -120,14 +143,22 @@ async def check_device(
         probes.append(Probe(time.time(), answer))
 
 
-def _find_hindrance(image: bytes, subject: Subject, before: Health | None) -> Failed | None:
+def _find_stranger(subject: Subject, before: Health | None) -> Failed | None:
     if before and subject.mac and before.mac and before.mac != subject.mac:
         return Failed(
             "WrongDevice",
             f"the device at {subject.page.host} is {before.mac}, not {subject.mac}: its address was given "
             "to another",
         )
-    if before and before.pending:
+    return None
+
+
+def _find_hindrance(
+    image: bytes, subject: Subject, before: Health | None, *, rollback: bool
+) -> Failed | None:
+    if stranger := _find_stranger(subject, before):
+        return stranger
+    if before and before.pending and not rollback:
         return Failed(
             "Unconfirmed",
             f"the device has not confirmed {before.build} yet: another image would overwrite the only "

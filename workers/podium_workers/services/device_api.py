@@ -138,8 +138,15 @@ class DeviceApi:
             return NoHealth("Unreadable", f"{page.url}: this is no HTTP: {type(error).__name__}")
         return parse_health(body, page.fields)
 
-    async def confirm(self, page: HealthPage, path: str = "/api/confirm") -> bool:
+    async def confirm(self, page: HealthPage) -> bool:
         """Tells the device that its new firmware is good. False if it did not take that in."""
+        return await self._post(page, "/api/confirm")
+
+    async def roll_back(self, page: HealthPage) -> bool:
+        """Tells the device to restart into its old firmware. False if it did not take that in."""
+        return await self._post(page, "/api/rollback")
+
+    async def _post(self, page: HealthPage, path: str) -> bool:
         limits = aiohttp.ClientTimeout(total=page.timeout)
         url = f"http://{page.host}:{page.port}{path}"
         try:
