@@ -10,26 +10,23 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import boto3
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from moto.core import DEFAULT_ACCOUNT_ID
+from moto.s3.models import s3_backends
 
 from podium_workers import Reject, Retry
-from podium_workers.services import artifacts, s3
-from podium_workers.services.artifacts import (
-    ArtifactStore,
-    Damaged,
-    FolderShelf,
-    NotStored,
-    Shelf,
-    StoreFull,
-    open_store,
-)
+from podium_workers.services import s3, shelves
+from podium_workers.services.artifacts import ArtifactStore, Damaged, NotStored, open_store
 from podium_workers.services.s3 import S3Shelf
+from podium_workers.services.shelves import FolderShelf, Item, Shelf, StoreFull
 
 DAY = 86_400.0
 IMAGE = b"\xe9 an image"
@@ -114,11 +111,15 @@ def test_what_is_damaged_is_never_given_out_and_can_be_stored_again(
     assert store.get(SHA) == IMAGE
 
 
-def test_an_artifact_keeps_the_first_metadata_it_got(store: ArtifactStore) -> None:
-    first = store.put_artifact(store.put(IMAGE), {"commit": "one"})
-    again = store.put_artifact(SHA, {"commit": "two"})
-    assert again == first == store.artifact(SHA)
+def test_an_artifact_is_what_was_said_of_it_last(store: ArtifactStore, clock: Clock) -> None:
+    first = store.put_artifact(store.put(IMAGE), {"commit": "one", "repository": "r", "path": ""})
+    assert first["path"] == ""
+    clock.later = 1.0
+    again = store.put_artifact(SHA, {"commit": "two", "repository": "", "path": None})
+    assert again == store.artifact(SHA)
+    assert again == {**first, "commit": "two", "storedAt": again["storedAt"]}
     assert first["storedAt"].endswith("Z")
+    assert first["storedAt"] < again["storedAt"]
 
 
 def test_a_damaged_record_is_named_and_can_be_written_again(store: ArtifactStore, shelf: Shelf) -> None:
@@ -163,6 +164,58 @@ def test_a_prune_keeps_the_newest_the_pinned_the_named_and_the_young(
     assert store.prune([], 2) == [all_of_them[2], all_of_them[1]]
 
 
+def age(shelf: Shelf, days: float) -> None:
+    """Makes all that is there older; the bucket's service has it in memory, and in this process."""
+    if isinstance(shelf, FolderShelf):
+        for path in Path(str(shelf)).rglob("*"):
+            at = path.stat().st_mtime - days * DAY
+            os.utime(path, (at, at))
+        return
+    bucket = urlsplit(str(shelf)).netloc
+    for key in s3_backends[DEFAULT_ACCOUNT_ID]["aws"].buckets[bucket].keys.values():
+        key.last_modified -= timedelta(days=days)
+
+
+def test_what_is_stored_or_built_again_is_young_again(store: ArtifactStore, shelf: Shelf) -> None:
+    """An old commit is released again, and its image waits for an approval while somebody prunes."""
+    key, log = "ab" * 20, store.put(b"its log")
+    old = stored(store, IMAGE)
+    store.put_build(key, {"files": {"image": {"sha256": old}, "log": {"sha256": log}}})
+    newer = [stored(store, bytes([number])) for number in range(3)]
+    age(shelf, 30)
+    # It is taken from the store, and goes through its gates.
+    assert store.build(key) is not None
+    assert set(store.prune([], 2)) == {old, newer[0]}
+    assert store.get(old) == IMAGE
+    assert store.get(log) == b"its log"
+    stored(store, store.get(old))
+    assert store.artifacts()[0]["sha256"] == old
+    age(shelf, 0.9)
+    assert store.prune([], 1) == [newer[2], newer[1]]
+    age(shelf, 30)
+    # What was used last is the newest.
+    assert store.prune([], 1) == []
+    assert store.get(old) == IMAGE
+
+
+def test_a_pin_that_is_made_while_a_prune_reads_counts(
+    store: ArtifactStore, shelf: Shelf, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent, dropped = stored(store, b"sent"), stored(store, b"dropped")
+    clock.later = 2 * DAY
+    listed = type(shelf).list
+
+    def slow(self: Shelf, prefix: str) -> Iterator[Item]:
+        yield from listed(self, prefix)
+        if prefix == "artifacts/":
+            ArtifactStore(self).hold(sent, "device/lights/k1-07", runs=False)
+
+    monkeypatch.setattr(type(shelf), "list", slow)
+    assert store.prune([], 0) == [dropped]
+    assert store.get(sent) == b"sent"
+    assert store.artifact(sent)["environment"] == "c3"
+
+
 def test_a_prune_keeps_the_files_of_what_it_keeps(store: ArtifactStore, clock: Clock) -> None:
     kept, dropped = stored(store, b"kept"), stored(store, b"dropped")
     for key, sha256 in (("aa" * 20, kept), ("bb" * 20, dropped)):
@@ -183,7 +236,7 @@ def test_a_prune_that_cannot_read_everything_drops_nothing(
     clock.later = 2 * DAY
     listed = type(shelf).list
 
-    def broken(self: Shelf, prefix: str) -> Iterator[artifacts.Item]:
+    def broken(self: Shelf, prefix: str) -> Iterator[Item]:
         yield from listed(self, prefix)
         if prefix == "blobs/":
             raise Retry("the rest is not to be had")
@@ -218,6 +271,18 @@ def test_a_device_keeps_what_it_runs_and_what_it_may_go_back_to(store: ArtifactS
     assert held() == {two, three}
 
 
+def test_what_a_device_ran_before_is_known_until_it_is_sent_something_else(store: ArtifactStore) -> None:
+    one, two = (stored(store, name.encode()) for name in ("1", "2"))
+    first, later = {"build": "71be003"}, {"build": "9f1c2ab"}
+    assert store.held("device/a/b") == {}
+    assert store.hold(one, "device/a/b", runs=False, before=first)["before"] == first
+    assert store.hold(one, "device/a/b", runs=False)["before"] == first
+    assert store.hold(one, "device/a/b", runs=True) == store.held("device/a/b")
+    assert store.held("device/a/b") == {"ran": [one], "sent": one, "before": first}
+    assert store.hold(two, "device/a/b", runs=False)["before"] is None
+    assert store.hold(two, "device/a/b", runs=False, before=later)["before"] == later
+
+
 @pytest.mark.parametrize("holder", ["", "../x", "a//b", "/a", "device/lights/..", "A", "a" * 301, "a/b\nc"])
 def test_a_holder_that_is_no_name_is_refused(store: ArtifactStore, holder: str) -> None:
     store.put(IMAGE)
@@ -240,12 +305,12 @@ def test_a_full_disk_is_said_and_leaves_nothing_half_done(
 
     match at:
         case "disk_usage":
-            monkeypatch.setattr(artifacts.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(1, 1, 0))
+            monkeypatch.setattr(shelves.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(1, 1, 0))
         case "write":
-            monkeypatch.setattr(artifacts, "_ROOM_BYTES", 0)
+            monkeypatch.setattr(shelves, "_ROOM_BYTES", 0)
             monkeypatch.setattr(Path, "open", full)
         case "fsync":
-            monkeypatch.setattr(artifacts.os, "fsync", full)
+            monkeypatch.setattr(shelves.os, "fsync", full)
         case "replace":
             monkeypatch.setattr(Path, "replace", full)
     with pytest.raises(StoreFull, match=r"the disk is full\. Make room, enlarge its volume, or prune"):
@@ -280,7 +345,8 @@ def test_a_writer_that_is_killed_leaves_no_file_that_could_be_taken_for_one(tmp_
     code = (
         "import sys\n"
         "from pathlib import Path\n"
-        "from podium_workers.services.artifacts import *\n"
+        "from podium_workers.services.artifacts import ArtifactStore\n"
+        "from podium_workers.services.shelves import FolderShelf\n"
         "store = ArtifactStore(FolderShelf(Path(sys.argv[1])))\n"
         "print('go', flush=True)\n"
         "number = 0\n"

@@ -11,6 +11,7 @@ import pytest
 
 from podium_workers import Reject, Retry
 from podium_workers.services.artifacts import open_store
+from podium_workers.simulator import sites
 from podium_workers.simulator.device import Device
 from podium_workers.simulator.firmware import build_image
 from support.firmware import Run
@@ -71,9 +72,30 @@ async def test_a_device_gets_an_artifact_and_is_healthy_with_it(bench: Bench, ru
     # Once more: there is nothing to do, and it need not restart to be called healthy.
     again = await run("deploy_firmware_ota", device=device, sha256=stored(run), password=PASSWORD)
     assert again["verdict"] == "Current"
+    assert bench.fleet.named("good").updates == 1
+    # What it ran before it got that is still known: it may have to go back.
+    assert again["before"]["build"] == OLD
     checked = await run("device_health_check", device=device, commit=COMMIT, deployment=again, **CHECK)
     assert checked["healthy"]
     assert open_store(run.context.data_dir).pins() == {stored(run): {f"device/default/{device['host']}"}}
+
+
+async def test_chip_and_mac_are_the_same_however_they_are_written(
+    bench: Bench, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    simulated = bench.fleet.named("good")
+    mac = simulated.spec.mac
+    device = about(bench, simulated) | {"mac": mac.upper().replace(":", "-"), "chip": "esp32-s3"}
+    shown = sites.health
+
+    def as_the_docs_have_it(shows: Device, now: float) -> dict[str, Any]:
+        return shown(shows, now) | {"chip": "ESP32-S3", "mac": mac.replace(":", "")}
+
+    monkeypatch.setattr(sites, "health", as_the_docs_have_it)
+    sent = await run("deploy_firmware_ota", device=device, sha256=stored(run), password=PASSWORD)
+    assert sent["verdict"] == "Succeeded"
+    checked = await run("device_health_check", device=device, commit=COMMIT, deployment=sent, **CHECK)
+    assert checked["healthy"], checked
 
 
 async def test_a_device_with_too_little_heap_is_called_unhealthy(bench: Bench, run: Run) -> None:
@@ -125,6 +147,23 @@ async def test_an_artifact_that_is_gone_or_damaged_is_not_sent(bench: Bench, run
     with pytest.raises(Reject, match="is damaged"):
         await run("deploy_firmware_ota", device=device, sha256=sha256)
     assert bench.fleet.named("good").board.firmware is bench.fleet.named("good").board.factory
+
+
+async def test_of_several_images_a_device_gets_that_of_its_board(bench: Bench, run: Run) -> None:
+    device = about(bench, bench.fleet.named("good"))
+    other, own = ({"environment": name, "sha256": stored(run, seed=seed)} for seed, name in enumerate("ab"))
+    given = {"artifacts": [other, own], "password": PASSWORD}
+    with pytest.raises(
+        Reject, match=r"a, b were built, and the device gets one: say in `device.environment`"
+    ):
+        await run("deploy_firmware_ota", device=device, **given)
+    with pytest.raises(Reject, match=r"device.environment: c is none of what was built: a, b"):
+        await run("deploy_firmware_ota", device=device | {"environment": "c"}, **given)
+    with pytest.raises(Reject, match="there is nothing to send"):
+        await run("deploy_firmware_ota", device=device)
+    assert bench.fleet.named("good").updates == 0
+    sent = await run("deploy_firmware_ota", device=device | {"environment": "b"}, **given)
+    assert (sent["verdict"], sent["sha256"]) == ("Succeeded", own["sha256"])
 
 
 async def test_many_devices_are_sent_to_at_once_through_one_port(run: Run) -> None:

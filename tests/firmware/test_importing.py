@@ -61,6 +61,20 @@ async def test_an_image_with_the_right_sum_becomes_an_artifact_and_is_fetched_on
     assert rollback["sha256"] == SHA256
 
 
+@pytest.mark.parametrize("wrong", ["", "71be003"])
+async def test_an_import_with_wrong_words_is_corrected_by_another(shelf: Shelf, run: Run, wrong: str) -> None:
+    given = {"url": f"{shelf.url}/firmware.bin", "sha256": SHA256}
+    await run("import_artifact", **given, environment="c3", build=wrong)
+    found = await run("import_artifact", **given, environment="s3", build=COMMIT)
+    (artifact,) = found["artifacts"]
+    assert (artifact["commit"], artifact["environment"]) == (COMMIT, "s3")
+    rollback = await run("find_rollback_artifact", build=COMMIT[:8], environment="s3")
+    assert rollback["sha256"] == SHA256
+    if wrong:
+        with pytest.raises(Reject, match="has nothing of build 71be003"):
+            await run("find_rollback_artifact", build=wrong)
+
+
 @pytest.mark.parametrize(
     ("body", "words"),
     [

@@ -14,8 +14,9 @@ import podium_workers.patterns  # noqa: F401 - registers the tasks
 from podium_workers import Reject
 from podium_workers.patterns.comparison import Baseline, compare
 from podium_workers.patterns.validation import PatternRef, find_complaint, measure
-from podium_workers.services.artifacts import FolderShelf, open_store
+from podium_workers.services.artifacts import open_store
 from podium_workers.services.device_api import Health, NoHealth
+from podium_workers.services.shelves import FolderShelf
 from support.firmware import Run
 
 BUILD = "9f1c2ab0c3d4e5f60718293a4b5c6d7e8f901234"

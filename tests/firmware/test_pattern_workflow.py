@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from podium_workers.services.artifacts import FolderShelf, open_store
+from podium_workers.services.artifacts import open_store
+from podium_workers.services.shelves import FolderShelf
 from podium_workers.simulator.faults import parse_fault
 from support.bed import Bed
 from support.eventually import eventually

@@ -13,6 +13,7 @@ import yaml
 
 from podium_workers.services.artifacts import open_store
 from podium_workers.services.esp_image import parse_image
+from podium_workers.simulator.firmware import build_image
 from support.bed import Bed, workflow_run
 from support.eventually import eventually
 from support.firmware import SAMPLE, Repository
@@ -44,11 +45,14 @@ async def workshop(bed: Bed, data_dir: Path) -> AsyncIterator[Bed]:
 
 @pytest.fixture
 async def boards() -> AsyncIterator[list[dict[str, Any]]]:
-    """Two simulated devices, which run a build that the store does not have."""
+    """Two simulated devices, which run a build that the store does not have.
+
+    The second one waits to be told that its new firmware is good.
+    """
     specs = [
         replace(spec, name=f"c3-{number}", address=f"127.77.10.{number}", mac=f"aa:bb:cc:77:0a:0{number}")
-        for number in (1, 2)
-        for spec in build_fleet(chip="ESP32C3", slot_size=1310720)
+        for number, confirm in ((1, "self"), (2, "api"))
+        for spec in build_fleet(chip="ESP32C3", slot_size=1310720, confirm=confirm)
     ]
     async with open_bench(specs) as bench:
         yield [
@@ -133,22 +137,34 @@ async def test_a_commit_that_does_not_compile_is_told_with_its_line(
     assert "src/broken.c:1:9" in message["text"]
 
 
+@pytest.mark.parametrize("board", [0, 1])
 async def test_a_device_that_is_not_healthy_with_it_is_brought_back(
-    workshop: Bed, sample: Repository, webhook: Webhook, boards: list[dict[str, Any]]
+    workshop: Bed,
+    sample: Repository,
+    data_dir: Path,
+    webhook: Webhook,
+    boards: list[dict[str, Any]],
+    board: int,
 ) -> None:
-    given = {"repository": sample.url, "commit": "main", "device": boards[0], **OTA}
+    """Both boards are built, and have one chip: which image is whose is in the device and in the store."""
+    device = boards[board] | {"environment": "c3-devkit"}
+    both = ["c3-mini", "c3-devkit"]
+    given = {"repository": sample.url, "commit": "main", "environments": both, "device": device, **OTA}
+    good = sample.git("rev-parse", "HEAD")
     old = await ended(workshop, "old", "firmware-ci", **given)
     assert old["phase"] == "Succeeded", old["message"]
+    (own,) = (item for item in open_store(data_dir, "").artifacts() if item["environment"] == "c3-devkit")
     source = (sample.folder / "src/pattern.c").read_text()
     bad = sample.commit("Eats heap", **{"src/pattern.c": source + LOW_HEAP})
     status = await ended(workshop, "new", "firmware-ci", notifyUrl=webhook.url, **given)
     assert status["phase"] == "Failed"
     assert "the device is not healthy with it (LowHeap): free heap" in status["message"]
     assert status["output"]["commit"] == bad
-    assert status["output"]["rollback"]["commit"] == old["output"]["commit"]
-    assert await running(boards[0]) == old["output"]["commit"]
+    assert status["output"]["rollback"]["commit"] == good
+    assert await running(boards[board]) == good
+    assert status["output"]["rollback"]["sha256"] == own["sha256"]
     messages = await eventually(lambda: told(webhook), lambda found: len(found) == 2)
-    assert messages[0]["title"] == f"{boards[0]['host']} was brought back to {old['output']['commit'][:7]}"
+    assert messages[0]["title"] == f"{boards[board]['host']} was brought back to {good[:7]}"
     assert "LowHeap" in messages[0]["message"]
     assert "was not released" in messages[1]["title"]
 
@@ -165,6 +181,20 @@ async def test_one_device_is_updated_and_the_verdict_is_the_output(
     assert (status["phase"], status["output"]["verdict"]) == ("Succeeded", "Healthy")
     assert (status["output"]["before"]["build"], status["output"]["authScheme"]) == (OLD, "Md5")
     assert await running(boards[1]) == artifact["commit"]
+
+
+async def test_the_commit_of_an_update_counts_not_what_an_import_said(
+    workshop: Bed, data_dir: Path, boards: list[dict[str, Any]]
+) -> None:
+    """The store takes the image for the build that the device runs, and so would send nothing."""
+    store, commit = open_store(data_dir, ""), "9f1c2ab0c3d4e5f60718293a4b5c6d7e8f901234"
+    sha256 = store.put(build_image(commit, chip="ESP32C3", size=16 * 1024))
+    store.put_artifact(sha256, {"environment": "c3-devkit", "commit": OLD})
+    status = await ended(
+        workshop, "update", "device-update", device=boards[0], sha256=sha256, commit=commit, **OTA
+    )
+    assert (status["phase"], status["output"]["verdict"]) == ("Succeeded", "Healthy")
+    assert await running(boards[0]) == commit
 
 
 async def test_a_rollback_to_what_the_store_has_not_says_so(workshop: Bed, webhook: Webhook) -> None:

@@ -90,7 +90,7 @@ class Bootloader(RuleBasedStateMachine):
         self.board = board()
         self.number = 0
 
-    # Before that, the image would overwrite the only firmware to go back to: deploy_image refuses it.
+    # Before that, the image would overwrite the only firmware to go back to: send_image refuses it.
     @precondition(lambda self: self.board.slot.state == "valid")
     @rule()
     def install(self):

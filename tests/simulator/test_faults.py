@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from podium_workers.firmware.device_update import Current, check_device, deploy_image
+from podium_workers.firmware.device_update import check_device, look_at, send_image
 from podium_workers.services.ota import Target, Timing
 from podium_workers.simulator.faults import KINDS, FaultError, parse_fault
 from podium_workers.simulator.firmware import build_image
@@ -215,19 +215,21 @@ async def test_a_fault_in_the_image_hits_only_some_devices_and_always_the_same()
     assert 2 <= len(seen[0]) <= 12
 
 
-async def test_the_device_that_runs_it_already_is_left_alone():
+async def test_a_device_says_what_it_runs_already():
     async with open_bench(build_fleet()) as bench:
-        device = bench.fleet.devices[0]
-        sent = await deploy_image(bench.gateway, bench.api, new_image(), bench.subject(device), commit=OLD)
-    assert isinstance(sent, Current)
-    assert device.updates == 0
+        page = bench.subject(bench.fleet.devices[0]).page
+        seen = await look_at(bench.api, page)
+        assert seen.runs(OLD)
+        assert not seen.runs(COMMIT)
+        nobody = await look_at(bench.api, replace(page, host="127.77.9.99"))
+    assert not nobody.runs(OLD)
 
 
 async def test_a_device_that_has_not_confirmed_its_firmware_gets_no_other():
     async with open_bench(build_fleet(confirm="api")) as bench:
         device = bench.fleet.devices[0]
         subject = bench.subject(device)
-        await deploy_image(bench.gateway, bench.api, new_image(), subject)
+        await send_image(bench.gateway, new_image(), subject, await look_at(bench.api, subject.page))
 
         async def state() -> str:
             return device.board.slot.state if device.power == "on" else ""

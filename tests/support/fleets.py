@@ -11,11 +11,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from podium_workers.firmware.device_update import (
-    Current,
     Deployment,
     Subject,
     check_device,
-    deploy_image,
+    look_at,
+    send_image,
 )
 from podium_workers.firmware.health import Healthy, Undecided, Unhealthy
 from podium_workers.services.device_api import DeviceApi, HealthPage
@@ -81,8 +81,7 @@ class Bench:
     ) -> Outcome:
         """Sends it, waits until it is decided, and says what is true."""
         subject = subject or self.subject(device)
-        sent = await deploy_image(self.gateway, self.api, image, subject)
-        assert not isinstance(sent, Current)
+        sent = await send_image(self.gateway, image, subject, await look_at(self.api, subject.page))
         if isinstance(sent.verdict, Failed):
             return self._outcome(device, "Failed", sent.verdict.reason, sent.verdict.message, sent)
         expected = replace(

@@ -228,6 +228,29 @@ def test_fields_of_a_health_page_can_be_elsewhere():
     assert health == Health("9f1c2ab", mac=MAC, free_heap=70000, largest_block=20000)
 
 
+@pytest.mark.parametrize("chip", ["ESP32S3", "ESP32-S3", "esp32s3"])
+@pytest.mark.parametrize("mac", [MAC, "AA-BB-CC-00-04-21", "aabbcc000421"])
+def test_chip_and_mac_are_read_in_one_form(chip, mac):
+    health = parse_health(json.dumps({"build": "x", "chip": chip, "mac": mac}).encode(), {})
+    assert health == Health("x", chip="ESP32S3", mac=MAC)
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        "pending_verify", "PendingVerify", "PENDING_VERIFY", "pending-verify", "Pending verify",
+        "ESP_OTA_IMG_PENDING_VERIFY",
+    ],
+)  # fmt: skip
+def test_a_firmware_that_waits_is_not_healthy_however_its_state_is_written(state):
+    page = {"build": NEW, "heap_free": 120_000, "uptime_s": 10, "boot_count": 8, "ota_state": state}
+    pending = parse_health(json.dumps(page).encode(), {})
+    assert isinstance(decide(pending, pending, pending), Confirm)
+    for valid in ("Valid", "ESP_OTA_IMG_VALID", "undefined"):
+        well = parse_health(json.dumps({**page, "ota_state": valid}).encode(), {})
+        assert isinstance(decide(well, well, well), Healthy)
+
+
 @pytest.mark.parametrize(
     "page", [b"", b"<html>", b"[]", b"null", b'{"build": 5}', b'{"build": ""}', b"[" * 100_000, b"\xff"]
 )

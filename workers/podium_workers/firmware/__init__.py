@@ -16,6 +16,9 @@ from podium_workers.firmware import (
     notices as notices,
 )
 from podium_workers.firmware import (
+    rollback as rollback,
+)
+from podium_workers.firmware import (
     source as source,
 )
 from podium_workers.firmware import (

@@ -13,17 +13,24 @@ import os
 import re
 import time
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from podium_workers.firmware.device_update import Current, Deployment, Subject, check_device, deploy_image
+from podium_workers.firmware.device_update import (
+    Deployment,
+    Subject,
+    bring_back,
+    check_device,
+    look_at,
+    send_image,
+)
 from podium_workers.firmware.health import Expectation, Healthy
-from podium_workers.firmware.inputs import parse_bytes, parse_seconds
+from podium_workers.firmware.inputs import Artifact, parse_bytes, parse_seconds
 from podium_workers.runtime.context import Reject, Retry, TaskContext
 from podium_workers.runtime.registry import task
 from podium_workers.services.artifacts import open_store
-from podium_workers.services.device_api import DeviceApi, Health, HealthPage
+from podium_workers.services.device_api import DeviceApi, Health, HealthPage, normal_chip, normal_mac
 from podium_workers.services.ota import Failed, Gateway, GatewaySettings, Progress, Succeeded, Target, Unknown
 from podium_workers.services.ota.verdicts import AuthScheme
 
@@ -52,10 +59,12 @@ class DeviceInput(BaseModel):
     host: str = Field(min_length=1)
     otaPort: int = Field(3232, ge=1, le=65535)  # noqa: N815 - as in the task's input
     healthPort: int = Field(80, ge=1, le=65535)  # noqa: N815
-    mac: str | None = None
-    chip: str | None = None
+    mac: Annotated[str | None, AfterValidator(normal_mac)] = None
+    chip: Annotated[str | None, AfterValidator(normal_chip)] = None
     slotSize: str | int | None = None  # noqa: N815
     authScheme: AuthScheme | None = None  # noqa: N815
+    environment: str = ""
+    """Of platformio.ini: which one of several images is for its board."""
     health: HealthAt = Field(default_factory=HealthAt)
 
     def holder(self, context: TaskContext) -> str:
@@ -73,30 +82,48 @@ class DeviceInput(BaseModel):
         return Subject(
             page=self.page(),
             target=Target(self.host, self.otaPort, password or None, self.authScheme),
-            mac=self.mac.lower() if self.mac else None,
-            chip=self.chip.upper().replace("-", "") if self.chip else None,
+            mac=self.mac,
+            chip=self.chip,
             slot_size=parse_bytes("device.slotSize", self.slotSize),
         )
 
 
 @task("deploy_firmware_ota")
 async def deploy_firmware_ota(
-    context: TaskContext, device: DeviceInput, sha256: str, password: str | None = None, commit: str = ""
+    context: TaskContext,
+    device: DeviceInput,
+    sha256: str = "",
+    password: str | None = None,
+    commit: str = "",
+    artifacts: list[Artifact] | None = None,
+    rollback: bool = False,
 ) -> dict[str, Any]:
-    """Sends an artifact over the air, after a look at the device; what it ran before is in `before`."""
+    """Sends an artifact over the air, after a look at the device; what it ran before is in `before`.
+
+    `sha256` names it, or it is the one of `artifacts` that is for the device's board. `rollback`: what the
+    device runs now is bad; if it was not confirmed, the device is told to go back by itself first.
+    """
     store = open_store(context.data_dir)
+    sha256 = sha256 or _choose(device, artifacts or [])
     commit = commit or str((await asyncio.to_thread(store.artifact, sha256)).get("commit", ""))
     image = await asyncio.to_thread(store.get, sha256)
     subject = device.subject(password)
-    await asyncio.to_thread(store.hold, sha256, device.holder(context), runs=False)
-    async with _gateway.opened() as gateway, DeviceApi() as api:
-        sent = await deploy_image(
-            gateway, api, image, subject, commit=commit or None, on_progress=_Telling(context)
-        )
     about = {"host": device.host, "sha256": sha256, "commit": commit}
-    if isinstance(sent, Current):
-        context.log(f"{device.host} runs {sent.before.build} already: nothing was sent")
-        return {**about, "verdict": "Current", "before": _plain(sent.before)}
+    async with _gateway.opened() as gateway, DeviceApi() as api:
+        seen = await look_at(api, subject.page)
+        if rollback:
+            seen = await bring_back(api, subject, seen)
+        current = seen.runs(commit)
+        # Noted before it is sent: if this worker dies meanwhile, the next attempt sees the new build only.
+        # What it is brought back from is nothing to go back to.
+        before = None if current or rollback else _plain(seen.health)
+        held = await asyncio.to_thread(store.hold, sha256, device.holder(context), runs=False, before=before)
+        if current:
+            context.log(f"{device.host} runs {commit[:12]} already: nothing was sent")
+            return {**about, "verdict": "Current", "before": held["before"]}
+        sent = await send_image(
+            gateway, image, subject, seen, rollback=rollback, on_progress=_Telling(context)
+        )
     return _deployed(context, sent, about)
 
 
@@ -116,7 +143,7 @@ async def device_health_check(
     wanted = _expectation(
         deployment or {},
         commit=commit,
-        mac=device.mac.lower() if device.mac else None,
+        mac=device.mac,
         min_free_heap=parse_bytes("minFreeHeap", minFreeHeap) or 0,
         min_largest_block=parse_bytes("minLargestBlock", minLargestBlock),
         consecutive=max(1, consecutive),
@@ -144,6 +171,21 @@ async def device_health_check(
         "host": device.host,
         "commit": commit,
     }
+
+
+def _choose(device: DeviceInput, artifacts: list[Artifact]) -> str:
+    """Never just the first one: two boards may have the same chip."""
+    if not artifacts:
+        raise Reject("there is nothing to send: give `sha256`, or `artifacts`")
+    found = [item.sha256 for item in artifacts if device.environment in ("", item.environment)]
+    if len(found) == 1:
+        return found[0]
+    names = ", ".join(item.environment for item in artifacts)
+    if device.environment:
+        raise Reject(f"device.environment: {device.environment} is none of what was built: {names}")
+    raise Reject(
+        f"{names} were built, and the device gets one: say in `device.environment` which is its board's"
+    )
 
 
 def _deployed(context: TaskContext, sent: Deployment, about: dict[str, Any]) -> dict[str, Any]:

@@ -23,11 +23,13 @@ from podium_workers.services.ota import Failed, Gateway, Progress, Succeeded, Ta
 from podium_workers.services.ota.preflight import check_image
 
 _FIRST_TRIES = 2
+_BACK_SECONDS = 60.0
+_BACK_INTERVAL = 1.0
 
 
 @dataclass(frozen=True)
 class Subject:
-    """The device, as a Device and its DeviceModel describe it.
+    """The device, as a Device and its DeviceModel describe it; `mac` and `chip` as `Health` has them.
 
     What it says itself goes over `chip` and sizes.
     """
@@ -61,39 +63,64 @@ class Deployment:
 
 
 @dataclass(frozen=True)
-class Current:
-    """It runs the commit already; nothing was sent."""
+class Seen:
+    """What a device says of itself before it is sent anything. None: nothing. `at`: since the epoch."""
 
-    before: Health
+    health: Health | None
+    at: float
+
+    def runs(self, commit: str) -> bool:
+        """Whether it runs the commit already."""
+        return self.health is not None and names_commit(self.health.build, commit)
 
 
-async def deploy_image(
+async def look_at(api: DeviceApi, page: HealthPage) -> Seen:
+    """Asks the device, once more if it does not answer."""
+    for _ in range(_FIRST_TRIES):
+        answer = await api.probe(page)
+        if isinstance(answer, Health):
+            return Seen(answer, time.time())
+    return Seen(None, time.time())
+
+
+async def bring_back(api: DeviceApi, subject: Subject, seen: Seen) -> Seen:
+    """Lets a device whose firmware was not confirmed go back by itself; what it says then.
+
+    One that cannot, or that need not, is as it was `seen`.
+    """
+    unconfirmed = seen.health
+    if unconfirmed is None or not unconfirmed.pending or _find_stranger(subject, unconfirmed):
+        return seen
+    if not await api.roll_back(subject.page):
+        return seen
+    until = time.time() + _BACK_SECONDS
+    while time.time() < until:
+        await asyncio.sleep(_BACK_INTERVAL)
+        answer = await api.probe(subject.page)
+        if isinstance(answer, Health) and not (answer.pending and answer.build == unconfirmed.build):
+            return Seen(answer, time.time())
+    return seen
+
+
+async def send_image(
     gateway: Gateway,
-    api: DeviceApi,
     image: bytes,
     subject: Subject,
+    seen: Seen,
     *,
-    commit: str | None = None,
+    rollback: bool = False,
     on_progress: Callable[[Progress], None] = lambda _: None,
     cancel: asyncio.Event | None = None,
-) -> Deployment | Current:
-    """Looks at the device, and sends it the image unless it cannot take it, or (`commit`) runs it already.
+) -> Deployment:
+    """Sends the device the image, unless it is known that it cannot take it.
 
     A device whose health page does not answer is sent the image all the same: it may be what mends it.
+    `rollback`: the same for one whose firmware was not confirmed, because that is what it goes back from.
     """
-    before: Health | None = None
-    for _ in range(_FIRST_TRIES):
-        answer = await api.probe(subject.page)
-        if isinstance(answer, Health):
-            before = answer
-            break
-    before_at = time.time()
-    if before and commit and names_commit(before.build, commit):
-        return Current(before)
-    verdict: Verdict | None = _look(image, subject, before)
+    verdict: Verdict | None = _find_hindrance(image, subject, seen.health, rollback=rollback)
     if verdict is None:
         verdict = await gateway.send(image, subject.target, on_progress=on_progress, cancel=cancel)
-    return Deployment(verdict, before, before_at, time.time())
+    return Deployment(verdict, seen.health, seen.at, time.time())
 
 
 async def check_device(
@@ -116,14 +143,22 @@ async def check_device(
         probes.append(Probe(time.time(), answer))
 
 
-def _look(image: bytes, subject: Subject, before: Health | None) -> Failed | None:
-    if before and subject.mac and before.mac and before.mac != subject.mac.lower():
+def _find_stranger(subject: Subject, before: Health | None) -> Failed | None:
+    if before and subject.mac and before.mac and before.mac != subject.mac:
         return Failed(
             "WrongDevice",
             f"the device at {subject.page.host} is {before.mac}, not {subject.mac}: its address was given "
             "to another",
         )
-    if before and before.ota_state == "pending_verify":
+    return None
+
+
+def _find_hindrance(
+    image: bytes, subject: Subject, before: Health | None, *, rollback: bool
+) -> Failed | None:
+    if stranger := _find_stranger(subject, before):
+        return stranger
+    if before and before.pending and not rollback:
         return Failed(
             "Unconfirmed",
             f"the device has not confirmed {before.build} yet: another image would overwrite the only "

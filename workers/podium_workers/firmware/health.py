@@ -57,6 +57,7 @@ class Expectation:
     """What it said before the transfer. None: nothing."""
     before_at: float = 0.0
     mac: str | None = None
+    """As `Health` has it."""
     taken: bool = True
     """Whether the device said that it has the image; False: nobody knows."""
     min_free_heap: int = 50 * 1024
@@ -178,7 +179,7 @@ def _judge(probe: Probe, wanted: Expectation, probes: Sequence[Probe]) -> _Verdi
     answer = probe.answer
     if isinstance(answer, NoHealth):
         return _Unclear(_silence(answer), answer.message)
-    if wanted.mac and answer.mac and answer.mac != wanted.mac.lower():
+    if wanted.mac and answer.mac and answer.mac != wanted.mac:
         words = f"the device at this address is {answer.mac}, not {wanted.mac}: was its address given away?"
         return _Unclear("OtherDevice", words)
     restarted = has_restarted(answer, probe.at, wanted)
@@ -199,8 +200,9 @@ def _judge(probe: Probe, wanted: Expectation, probes: Sequence[Probe]) -> _Verdi
         return _Bad("FragmentedHeap", f"largest free block {_kib(block)}, want more than {_kib(least)}")
     if answer.failed_checks:
         return _Bad("ChecksFailed", f"its own checks fail: {', '.join(answer.failed_checks)}")
-    pending = answer.ota_state == "pending_verify"
-    return _Good(not pending, answer.boot_count, f"runs {answer.build}, free heap {_kib(answer.free_heap)}")
+    return _Good(
+        not answer.pending, answer.boot_count, f"runs {answer.build}, free heap {_kib(answer.free_heap)}"
+    )
 
 
 def _wrong_build(

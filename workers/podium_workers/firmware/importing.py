@@ -25,7 +25,10 @@ async def import_artifact(
     repository: str = "",
     token: str = "",
 ) -> dict[str, Any]:
-    """Fetches an image, checks its SHA-256, and stores it; `build` is the commit that it was built of."""
+    """Fetches an image, checks its SHA-256, and stores it; `build` is the commit that it was built of.
+
+    Imported again, it is what was said of it last.
+    """
     if not SHA256.fullmatch(sha256):
         raise Reject("sha256: 64 hexadecimal digits are wanted: an image without a known sum is not taken")
     store = open_store(context.data_dir)

@@ -50,6 +50,13 @@ class Build(BaseModel):
     """`image` and `log`; `elf` if there was one."""
 
 
+class Artifact(BaseModel):
+    """A stored image: an item of what store_artifact returns."""
+
+    environment: str
+    sha256: str
+
+
 class Used(BaseModel):
     """Bytes."""
 

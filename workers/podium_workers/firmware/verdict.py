@@ -12,8 +12,7 @@ from podium_workers.firmware.gates import Limits, Wanted, decide_gates, failed
 from podium_workers.firmware.inputs import Build, GateLimits, Metrics, Used, parse_bytes
 from podium_workers.runtime.context import Reject, TaskContext
 from podium_workers.runtime.registry import task
-from podium_workers.services.artifacts import ArtifactStore, NotStored, open_store
-from podium_workers.services.build_signature import names_commit
+from podium_workers.services.artifacts import ArtifactStore, open_store
 from podium_workers.services.esp_image import Image, ImageError, parse_image
 
 SHOWN_WARNINGS = 50
@@ -110,29 +109,6 @@ async def store_artifact(
     return {"artifacts": artifacts, "store": str(store)}
 
 
-@task("find_rollback_artifact")
-async def find_rollback_artifact(
-    context: TaskContext,
-    build: str | None = None,
-    sha256: str | None = None,
-    environment: str | None = None,
-) -> dict[str, Any]:
-    """Finds what a device can go back to: the artifact of the build that it ran, or one by its SHA-256."""
-    store = open_store(context.data_dir)
-    found = await asyncio.to_thread(_find_artifact, store, build or "", sha256 or "", environment or "")
-    # Whole, or not at all: better to know that now than when the device waits for it.
-    await asyncio.to_thread(store.get, str(found["sha256"]))
-    commit = str(found.get("commit", ""))
-    context.log(f"{found['environment']} of {commit[:12]}, stored {found.get('storedAt')}")
-    return {
-        "sha256": found["sha256"],
-        "commit": commit,
-        "shortCommit": commit[:7],
-        "environment": found["environment"],
-        "chip": found.get("chip"),
-    }
-
-
 @task("prune_artifacts")
 async def prune_artifacts(
     context: TaskContext, keep: list[str] | None = None, newest: int = 10
@@ -144,27 +120,6 @@ async def prune_artifacts(
     gone = await asyncio.to_thread(store.prune, keep or [], newest)
     context.log(f"{len(gone)} artifacts dropped")
     return {"dropped": gone[:100], "count": len(gone)}
-
-
-def _find_artifact(store: ArtifactStore, build: str, sha256: str, environment: str) -> dict[str, Any]:
-    if sha256:
-        return store.artifact(sha256)
-    if not build:
-        raise Reject("the device did not say what it ran before: name the artifact by `sha256`")
-    found = [
-        record
-        for record in store.artifacts()
-        if names_commit(build, str(record.get("commit", "")))
-        and environment in ("", record.get("environment"))
-    ]
-    if not found:
-        raise NotStored(
-            f"the artifact store ({store}) has nothing of build {build[:60]}: build that commit again "
-            "(firmware-ci), or name another artifact by `sha256`"
-        )
-    if len(names := sorted({str(record.get("environment")) for record in found})) > 1:
-        raise Reject(f"build {build[:60]} was stored for {', '.join(names[:5])}: say which `environment`")
-    return found[0]
 
 
 def _metrics(store: ArtifactStore, build: Build) -> dict[str, Any]:

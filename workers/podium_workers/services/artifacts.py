@@ -4,41 +4,31 @@
     builds/<key>.json          what one build made, so that the same commit and settings are not built twice
     artifacts/<sha256>.json    an image that passed its gates, with its metadata
     pins/<sha256>/<holder>     who needs that image: a device runs it, or may go back to it
-    holders/<holder>.json      what the holder ran well, newest first, and what it was sent
+    holders/<holder>.json      what the holder ran well, newest first, what it was sent, what it ran before
     records/<kind>/<key>/<name>.json   what else is remembered, with the files that belong to it (`files`)
 
-In a folder (`FolderShelf`), or in a bucket that speaks S3 (`s3.py`).
+In a folder (`shelves.py`), or in a bucket that speaks S3 (`s3.py`).
 """
 
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import json
 import os
 import re
-import secrets
-import shutil
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from podium_workers.runtime.context import Reject, Retry
+from podium_workers.runtime.context import Reject
+from podium_workers.services.shelves import YOUNG_SECONDS, FolderShelf, Shelf
 
 SHA256 = re.compile(r"[0-9a-f]{64}")
 KEY = re.compile(r"[0-9a-f]{16,64}")
-YOUNG_SECONDS = 86_400.0
 _HOLDER = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?(/[a-z0-9]([-a-z0-9.]*[a-z0-9])?)*")
-_ROOM_BYTES = 32 * 2**20
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-
-
-class StoreFull(Retry):
-    """No room. Nothing of what was to be written is there."""
 
 
 class NotStored(Reject):
@@ -47,103 +37,6 @@ class NotStored(Reject):
 
 class Damaged(Reject):
     """What lies there is not what was stored."""
-
-
-@dataclass(frozen=True)
-class Item:
-    """A name on a shelf. `written_at`: seconds since 1970."""
-
-    name: str
-    written_at: float
-    size: int
-
-
-class Shelf(Protocol):
-    """Named bytes. Names are relative paths. A write is there whole or not at all."""
-
-    def read(self, name: str) -> bytes | None:
-        """None if there is nothing of that name. Raises Retry."""
-
-    def write(self, name: str, data: bytes) -> None:
-        """Also over what was there. Raises StoreFull, Retry."""
-
-    def remove(self, name: str) -> None:
-        """What is not there is removed already. Raises Retry."""
-
-    def list(self, prefix: str) -> Iterator[Item]:
-        """All below `prefix`, which ends in a slash. Raises Retry: a part of the list is never the answer."""
-
-
-class FolderShelf:
-    """A folder, on the worker's own disk or on a volume that several share."""
-
-    def __init__(self, root: Path) -> None:
-        self._root = root
-
-    def __str__(self) -> str:
-        return str(self._root)
-
-    def read(self, name: str) -> bytes | None:
-        with self._errors(f"read {name}"):
-            try:
-                return (self._root / name).read_bytes()
-            except (FileNotFoundError, NotADirectoryError):
-                return None
-
-    def write(self, name: str, data: bytes) -> None:
-        path = self._root / name
-        # Same folder, so that the rename is one step; a dot first, so that no list shows it.
-        half = path.with_name(f".{path.name[:80]}.{secrets.token_hex(4)}")
-        with self._errors(f"write {name}"):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            if shutil.disk_usage(path.parent).free < len(data) + _ROOM_BYTES:
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            try:
-                with half.open("wb") as file:
-                    file.write(data)
-                    file.flush()
-                    os.fsync(file.fileno())
-                half.replace(path)
-            except BaseException:
-                half.unlink(missing_ok=True)
-                raise
-            _sync_folder(path.parent)
-
-    def remove(self, name: str) -> None:
-        with self._errors(f"remove {name}"):
-            (self._root / name).unlink(missing_ok=True)
-
-    def list(self, prefix: str) -> Iterator[Item]:
-        base = self._root / prefix
-        with self._errors(f"list {prefix}"):
-            if not base.is_dir():
-                return
-            for folder, _, names in os.walk(base, onerror=_raise):
-                for name in sorted(names):
-                    path = Path(folder) / name
-                    if name.startswith("."):
-                        self._sweep(path)
-                        continue
-                    about = path.stat()
-                    yield Item(path.relative_to(self._root).as_posix(), about.st_mtime, about.st_size)
-
-    def _sweep(self, half: Path) -> None:
-        """What a writer that was killed left behind."""
-        with contextlib.suppress(OSError):
-            if time.time() - half.stat().st_mtime > YOUNG_SECONDS:
-                half.unlink()
-
-    @contextlib.contextmanager
-    def _errors(self, doing: str) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            where = f"artifact store {self._root}: cannot {doing}"
-            if error.errno in _FULL:
-                raise StoreFull(
-                    f"{where}: the disk is full. Make room, enlarge its volume, or prune old artifacts"
-                ) from None
-            raise Retry(f"{where}: {error.strerror or error}") from None
 
 
 class ArtifactStore:
@@ -193,10 +86,14 @@ class ArtifactStore:
     # --- builds and artifacts ------------------------------------------------------------------------
 
     def build(self, key: str) -> dict[str, Any] | None:
-        """What the build of this key made. None if it is not known, or a file of it is not there whole."""
+        """What the build of this key made. None if it is not known, or a file of it is not there whole.
+
+        Whoever asks is about to use it: a prune then takes it for a young one.
+        """
         found = self._record(f"builds/{key}.json")
         if found is None or not all(self.has(blob["sha256"]) for blob in found.get("files", {}).values()):
             return None
+        self.put_build(key, found)
         return found
 
     def put_build(self, key: str, record: Mapping[str, Any]) -> None:
@@ -216,18 +113,24 @@ class ArtifactStore:
         return found
 
     def put_artifact(self, sha256: str, metadata: Mapping[str, Any]) -> dict[str, Any]:
-        """Makes a stored file an artifact. The first record stays: the same image is stored once."""
-        self.get(sha256)
+        """Makes a stored file an artifact, or one that is there a young one.
+
+        What is said of it goes over what was said before; what is left empty stays as it was. `storedAt`:
+        when that was done last.
+        """
+        # Written again: a prune must see that it is young.
+        self.put(self.get(sha256))
         name = f"artifacts/{sha256}.json"
+        known: Mapping[str, Any] = {}
         with contextlib.suppress(Damaged):
-            if (known := self._record(name)) is not None:
-                return known
-        record = {**metadata, "sha256": sha256, "storedAt": _iso(self._now())}
+            known = self._record(name) or {}
+        said = {key: value for key, value in metadata.items() if value not in ("", None)}
+        record = {**metadata, **known, **said, "sha256": sha256, "storedAt": _iso(self._now())}
         self._shelf.write(name, _json(record))
         return record
 
     def artifacts(self) -> list[dict[str, Any]]:
-        """All of them, newest first. Raises Damaged, Retry."""
+        """All of them, what was stored last first. Raises Damaged, Retry."""
         names = [item.name for item in self._shelf.list("artifacts/")]
         found = [record for name in names if (record := self._record(name)) is not None]
         return sorted(found, key=lambda record: str(record.get("storedAt")), reverse=True)
@@ -263,14 +166,24 @@ class ArtifactStore:
             found[sha256].add(holder)
         return dict(found)
 
-    def hold(self, sha256: str, holder: str, *, runs: bool) -> None:
+    def held(self, holder: str) -> dict[str, Any]:
+        """`ran`: what it ran well, newest first; `sent`: what it was sent last; `before`: as `hold` was told.
+
+        Empty: nothing is known. Raises Damaged, Retry.
+        """
+        return self._record(f"holders/{_checked_holder(holder)}.json") or {}
+
+    def hold(
+        self, sha256: str, holder: str, *, runs: bool, before: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
         """Keeps what a device is about to get, or (`runs`) is known to run, and what it ran well before that.
 
-        What it was sent in vain meanwhile is let go. Raises NotStored, Damaged, Retry.
+        What it was sent in vain meanwhile is let go. `before`: what it said of itself before it got that;
+        None: what was noted when it was about to get the same. Returns what is `held` then. Raises NotStored,
+        Damaged, Retry.
         """
-        name = f"holders/{_checked_holder(holder)}.json"
         try:
-            known = self._record(name) or {}
+            known = self.held(holder)
         except Damaged:
             # Its pins stay: too much is kept then, never too little.
             known = {}
@@ -279,9 +192,13 @@ class ArtifactStore:
         keeps = {*now_ran, sha256}
         # First the new pin, last the old ones: there is no moment without.
         self.pin(sha256, holder)
-        self._shelf.write(name, _json({"ran": now_ran, "sent": sha256}))
+        if before is None and known.get("sent") == sha256:
+            before = known.get("before")
+        record = {"ran": now_ran, "sent": sha256, "before": before}
+        self._shelf.write(f"holders/{holder}.json", _json(record))
         for old in {*ran, str(known.get("sent") or sha256)} - keeps:
             self.unpin(old, holder)
+        return record
 
     def prune(self, keep: Iterable[str], newest: int, young_seconds: float = YOUNG_SECONDS) -> list[str]:
         """Drops what nobody needs; the SHA-256 of the artifacts that went.
@@ -291,15 +208,16 @@ class ArtifactStore:
         Everything is read before anything is dropped: if one list or record cannot be read, nothing goes.
         Raises Damaged, Retry.
         """
-        oldest = self._now() - young_seconds
-        kept = {*keep, *self.pins()}
-        for sha256 in kept:
+        for sha256 in (keep := list(keep)):
             _check_sha256(sha256)
-        records = self.artifacts()
-        ages = {item.name: item.written_at for item in self._shelf.list("artifacts/")}
+        oldest = self._now() - young_seconds
+        # Reading a bucket takes its time, and others go on: files first, and last what keeps them.
+        blobs = list(self._shelf.list("blobs/"))
         builds = [(item, self._record(item.name) or {}) for item in list(self._shelf.list("builds/"))]
         old_records, needed = self._sort_records(newest, oldest)
-        blobs = list(self._shelf.list("blobs/"))
+        ages = {item.name: item.written_at for item in self._shelf.list("artifacts/")}
+        records = self.artifacts()
+        kept = {*keep, *self.pins()}
         counts: dict[tuple[str, ...], int] = defaultdict(int)
         going: list[str] = []
         for record in records:
@@ -382,16 +300,3 @@ def _json(record: Mapping[str, Any]) -> bytes:
 
 def _iso(at: float) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(at)) + f".{int(at % 1 * 1000):03d}Z"
-
-
-def _raise(error: OSError) -> None:
-    raise error
-
-
-def _sync_folder(folder: Path) -> None:
-    """The rename itself must be on the disk too."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -34,11 +34,15 @@ _STEP = re.compile(r"\.([A-Za-z_][\w-]*)|\[(\d+)\]")
 _MOST_BYTES = 64 * 1024
 _LARGEST = 2**63 - 1
 _HEX = frozenset("0123456789abcdef")
+_PENDING = "pending_verify"
 
 
 @dataclass(frozen=True)
 class Health:
-    """An answer. Sizes in bytes, times in seconds; None: the device does not say."""
+    """An answer. Sizes in bytes, times in seconds; None: the device does not say.
+
+    `mac`, `chip` and `ota_state` are in one form, however the device writes them.
+    """
 
     build: str
     mac: str | None = None
@@ -50,6 +54,7 @@ class Health:
     reset_reason: str | None = None
     partition: str | None = None
     ota_state: str | None = None
+    """As ESP-IDF has it, in small letters: new, pending_verify, valid, invalid, aborted, undefined."""
     slot_size: int | None = None
     secure_version: int | None = None
     failed_checks: tuple[str, ...] = ()
@@ -58,6 +63,11 @@ class Health:
     pattern_checksum: str | None = None
     frame_micros: float | None = None
     """Microseconds for computing a frame of it."""
+
+    @property
+    def pending(self) -> bool:
+        """Whether its firmware waits to be confirmed: without that, its next restart goes back."""
+        return self.ota_state == _PENDING
 
 
 @dataclass(frozen=True)
@@ -128,8 +138,15 @@ class DeviceApi:
             return NoHealth("Unreadable", f"{page.url}: this is no HTTP: {type(error).__name__}")
         return parse_health(body, page.fields)
 
-    async def confirm(self, page: HealthPage, path: str = "/api/confirm") -> bool:
+    async def confirm(self, page: HealthPage) -> bool:
         """Tells the device that its new firmware is good. False if it did not take that in."""
+        return await self._post(page, "/api/confirm")
+
+    async def roll_back(self, page: HealthPage) -> bool:
+        """Tells the device to restart into its old firmware. False if it did not take that in."""
+        return await self._post(page, "/api/rollback")
+
+    async def _post(self, page: HealthPage, path: str) -> bool:
         limits = aiohttp.ClientTimeout(total=page.timeout)
         url = f"http://{page.host}:{page.port}{path}"
         try:
@@ -161,15 +178,15 @@ def parse_health(body: bytes, fields: Mapping[str, str]) -> Answer:
     checks = find("checks", list) or []
     return Health(
         build=build,
-        mac=_normal_mac(find("mac", str)),
-        chip=find("chip", str),
+        mac=normal_mac(find("mac", str)),
+        chip=normal_chip(find("chip", str)),
         free_heap=size("freeHeap"),
         largest_block=size("largestBlock"),
         uptime=_floor(find("uptime", int, float)),
         boot_count=size("bootCount"),
         reset_reason=find("resetReason", str),
         partition=find("partition", str),
-        ota_state=find("otaState", str),
+        ota_state=_normal_state(find("otaState", str)),
         slot_size=size("slotSize"),
         secure_version=size("secureVersion"),
         failed_checks=tuple(
@@ -207,7 +224,7 @@ def find_value(document: object, path: str) -> object:
     return document
 
 
-def _normal_mac(mac: str | None) -> str | None:
+def normal_mac(mac: str | None) -> str | None:
     """AABBCC000421, AA-BB-CC-00-04-21, aabb.cc00.0421 → aa:bb:cc:00:04:21. What is no mac stays."""
     if not mac:
         return None
@@ -215,6 +232,19 @@ def _normal_mac(mac: str | None) -> str | None:
     if len(digits) == 12 and _HEX.issuperset(digits):
         return ":".join(digits[at : at + 2] for at in range(0, 12, 2))
     return mac.lower().replace("-", ":")
+
+
+def normal_chip(chip: str | None) -> str | None:
+    """ESP32-S3, esp32s3 → ESP32S3."""
+    return chip.upper().replace("-", "") if chip else None
+
+
+def _normal_state(state: str | None) -> str | None:
+    """ESP_OTA_IMG_PENDING_VERIFY, PendingVerify, pending-verify → pending_verify; Valid → valid."""
+    if not state:
+        return None
+    letters = "".join(letter for letter in state.lower() if letter.isalnum()).removeprefix("espotaimg")
+    return _PENDING if letters == _PENDING.replace("_", "") else letters
 
 
 def _finite(number: float | None) -> float | None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from podium_workers.runtime.context import Reject, Retry
-from podium_workers.services.artifacts import Item, StoreFull
+from podium_workers.services.shelves import Item, StoreFull
 
 if TYPE_CHECKING:
     from botocore.exceptions import ClientError
