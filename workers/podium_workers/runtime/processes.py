@@ -64,6 +64,16 @@ class _Child:
         except (asyncio.IncompleteReadError, ConnectionError):
             return None
 
+    def is_gone(self) -> bool:
+        """Whether the process has ended; where the kernel can be asked, as the event loop hears of it later."""
+        if self.process.returncode is not None or not hasattr(os, "waitid"):
+            return self.process.returncode is not None
+        try:
+            options = os.WEXITED | os.WNOHANG | os.WNOWAIT
+            return os.waitid(os.P_PID, self.process.pid, options) is not None
+        except ChildProcessError:
+            return True  # the loop has buried it
+
     async def last_words(self) -> Outcome:
         """What its end says of the attempt."""
         try:
@@ -190,7 +200,7 @@ class Processes:
     def _rested(self) -> _Child | None:
         while self._idle:
             _, child = self._idle.pop()
-            if child.process.returncode is None:
+            if not child.is_gone():
                 return child
             self._drop(child)
         return None
