@@ -65,7 +65,7 @@ class _Child:
             return None
 
     def is_gone(self) -> bool:
-        """Whether the process has ended, as the kernel says where it can: the event loop hears of it later."""
+        """Whether the process has ended, as the kernel says where it can: the loop hears of it later."""
         if self.process.returncode is not None or not hasattr(os, "waitid"):
             return self.process.returncode is not None
         try:
