@@ -8,9 +8,6 @@ from typing import Any
 from podium.core.definitions.findings import Report, did_you_mean, nearest
 from podium.core.definitions.names import RESERVED_REFS
 
-DEEPEST = 64
-"""Levels of nesting that a value may have; more is a mistake and would exhaust stacks here and there."""
-
 _TASK_FIELDS = frozenset(
     [
         "callbackAfterSeconds",
@@ -56,7 +53,7 @@ def translate(
     dropped: null means absent. `open_ended`: there may be tasks that are only known at run time.
     """
     uses: list[Use] = []
-    return _translate(value, path, _Names(names, open_ended=open_ended), report, uses, 0), uses
+    return _translate(value, path, _Names(names, open_ended=open_ended), report, uses), uses
 
 
 def read_path(text: str) -> tuple[str | int, ...] | None:
@@ -127,24 +124,18 @@ class _Names:
         return (head, inside[ends[0] :]) if head in self._refs else (None, inside)
 
 
-def _translate(value: Any, path: str, names: _Names, report: Report, uses: list[Use], depth: int) -> Any:
-    if depth > DEEPEST:
-        report.error(path, f"nested deeper than {DEEPEST} levels", "make it flatter")
-        return None
+def _translate(value: Any, path: str, names: _Names, report: Report, uses: list[Use]) -> Any:
     if isinstance(value, str):
         return _translate_text(value, path, names, report, uses) if "${" in value else value
     if isinstance(value, list):
-        return [
-            _translate(item, f"{path}[{index}]", names, report, uses, depth + 1)
-            for index, item in enumerate(value)
-        ]
+        return [_translate(item, f"{path}[{index}]", names, report, uses) for index, item in enumerate(value)]
     if isinstance(value, dict):
         if value.get("_type") == "reference":
             return _translate_reference(value, path, names, report, uses)
         if "nodeId" in value and isinstance(value.get("_type"), str):
             report.warning(f"{path}._type", f"{value['_type']!r} means nothing", "write _type: reference")
         return {
-            key: _translate(item, f"{path}.{key}", names, report, uses, depth + 1)
+            key: _translate(item, f"{path}.{key}", names, report, uses)
             for key, item in value.items()
             if item is not None
         }

@@ -6,7 +6,6 @@ from typing import Any
 
 from podium.core.definitions.constraints import check_tasks
 from podium.core.definitions.draft import Draft, Json
-from podium.core.definitions.expressions import DEEPEST
 from podium.core.definitions.findings import Report, did_you_mean, nearest
 from podium.core.definitions.names import Rules, translate_workflow_name
 from podium.core.definitions.revision import prune
@@ -141,11 +140,8 @@ class _Reader:
     def __init__(self, report: Report) -> None:
         self._report = report
 
-    def read_object(self, given: Json, fields: Mapping[str, Field], path: str, depth: int = 0) -> Json:
+    def read_object(self, given: Json, fields: Mapping[str, Field], path: str) -> Json:
         kept: Json = {}
-        if depth > DEEPEST:
-            self._report.error(path, f"nested deeper than {DEEPEST} levels", "use sub-workflows")
-            return kept
         for key, value in given.items():
             field = fields.get(key)
             if field is None:
@@ -166,30 +162,30 @@ class _Reader:
                     f"{path}.{key}", f"{value!r} is not a {key}", did_you_mean(value, field.choices)
                 )
             else:
-                kept[key] = self._read_value(value, field, f"{path}.{key}", depth + 1)
+                kept[key] = self._read_value(value, field, f"{path}.{key}")
         return kept
 
-    def _read_value(self, value: Any, field: Field, path: str, depth: int) -> Any:
+    def _read_value(self, value: Any, field: Field, path: str) -> Any:
         match field.kind:
             case "tasks":
                 return [
-                    self.read_object(task, field.fields, f"{path}[{index}]", depth)
+                    self.read_object(task, field.fields, f"{path}[{index}]")
                     for index, task in enumerate(value)
                 ]
             case "branches":
                 return [
-                    self._read_value(tasks, Field("tasks", [], field.fields), f"{path}[{index}]", depth)
+                    self._read_value(tasks, Field("tasks", [], field.fields), f"{path}[{index}]")
                     for index, tasks in enumerate(value)
                 ]
             case "cases":
                 return {
-                    case: self._read_value(tasks, Field("tasks", [], field.fields), f"{path}.{case}", depth)
+                    case: self._read_value(tasks, Field("tasks", [], field.fields), f"{path}.{case}")
                     for case, tasks in value.items()
                 }
             case "task definition":
-                return self.read_object(value, TASK_DEFINITION, path, depth)
+                return self.read_object(value, TASK_DEFINITION, path)
             case "sub workflow":
-                return self.read_object(value, SUB_WORKFLOW, path, depth)
+                return self.read_object(value, SUB_WORKFLOW, path)
             case _:
                 return value
 

@@ -24,8 +24,10 @@ from podium.core.definitions.schema import check_input
 from podium.core.definitions.settings import build_task_definitions, count_retries, seconds
 from podium.core.definitions.steps import build_state_machine
 from podium.core.definitions.tree import walk
+from podium.core.definitions.values import check_depth, every_value
 
 _WHOLE_FAILURE = re.compile(r"\$\{workflow\.input\.failedWorkflow(\.(tasks|workflowDefinition))?\}")
+_SAYING = ("spec.flow.", "spec.graph.", "spec.definition.", "spec.output.")
 # Without a time-out Conductor looks at a run so seldom that a lost worker is noticed minutes late.
 _NO_TIMEOUT_SECONDS = 365 * 24 * 3600
 
@@ -57,7 +59,13 @@ class Checked:
 def check_workflow(spec: WorkflowSpec, *, namespace: str, name: str, rules: Rules | None = None) -> Checked:
     """Compile and lint in one go. Half a second for 3,000 tasks: keep what comes of it."""
     report = Report()
-    compiled = _build(spec, namespace, name, rules or Rules(), report)
+    compiled = None
+    check_depth(spec, report)
+    if not report.failed:
+        try:
+            compiled = _build(spec, namespace, name, rules or Rules(), report)
+        except RecursionError:
+            report.error("spec", "nested too deep", "make it flatter")
     if report.failed:
         compiled = None
     # Not a part of the definition: a schedule that means nothing does not keep it from being registered.
@@ -176,15 +184,8 @@ def _embed(task: Json, settings: Mapping[str, Json]) -> None:
 
 def _warn_about_whole_failures(spec: WorkflowSpec, report: Report) -> None:
     """Conductor hands a failure workflow the whole failed run: megabytes, for each task that gets it."""
-    written = spec.model_dump(by_alias=True, include={"flow", "graph", "definition", "output"})
-    todo: list[tuple[str, Any]] = [("spec", written)]
-    while todo:
-        path, value = todo.pop()
-        if isinstance(value, dict):
-            todo += [(f"{path}.{key}", item) for key, item in value.items()]
-        elif isinstance(value, list):
-            todo += [(f"{path}[{index}]", item) for index, item in enumerate(value)]
-        elif isinstance(value, str) and _WHOLE_FAILURE.search(value):
+    for path, value, _ in every_value(spec):
+        if path.startswith(_SAYING) and isinstance(value, str) and _WHOLE_FAILURE.search(value):
             report.warning(
                 path,
                 "this passes the whole failed run on, with its definition and all its tasks",
