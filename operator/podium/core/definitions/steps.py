@@ -49,7 +49,8 @@ def build_state_machine(machine: StateMachine, report: Report) -> Draft:
             f"{whole} of {len(order)} steps take the whole document, each input larger than the last",
             "give them an inputPath",
         )
-    output = writer.read_whole("_merge_output")
+    # Not `_merge_output`: a step may be called output_0.
+    output = writer.read_whole("_result")
     check_generated(writer.added, names, _STEPS, report)
     ids = {names[step]: step for step in order}
     return Draft(tasks=writer.tasks, nodes=ids, names={step: names[step] for step in order}, output=output)
