@@ -103,23 +103,65 @@ def _translate(name: str, path: str, around: Surroundings, report: Report) -> st
 def _translate_names(task: Json, path: str, around: Surroundings, report: Report) -> None:
     """Names of other workflows, and domains: where a definition could reach out of its namespace."""
     inputs = task.get("inputParameters") or {}
-    places: list[tuple[Any, str, str]] = []
-    if task["type"] == "SUB_WORKFLOW":
-        places.append((task.get("subWorkflowParam"), "name", f"{path}.subWorkflowParam"))
-    if task["type"] == "START_WORKFLOW":
-        places.append((inputs.get("startWorkflow"), "name", f"{path}.inputParameters.startWorkflow"))
-    if task["type"] == "FORK_JOIN_DYNAMIC":
-        places.append((inputs, "forkTaskWorkflow", f"{path}.inputParameters"))
-    for holder, key, where in places:
-        if not isinstance(holder, dict):
-            continue
-        # A definition that stands inline needs no name in Conductor.
-        if isinstance(holder.get(key), str) and not holder.get("workflowDefinition"):
-            holder[key] = _translate(holder[key], f"{where}.{key}", around, report)
-            if task["type"] == "START_WORKFLOW" and holder[key] == f"{around.namespace}.{around.name}":
-                report.warning(f"{where}.{key}", "the workflow starts itself", "see to it that this ends")
-        if domains := holder.get("taskToDomain"):
-            _check_domains(domains, f"{where}.taskToDomain", around, report)
+    match task["type"]:
+        case "SUB_WORKFLOW":
+            holder, key, where = task.get("subWorkflowParam"), "name", f"{path}.subWorkflowParam"
+        case "START_WORKFLOW":
+            holder, key, where = inputs.get("startWorkflow"), "name", f"{path}.inputParameters.startWorkflow"
+        case "FORK_JOIN_DYNAMIC":
+            holder, key, where = inputs, "forkTaskWorkflow", f"{path}.inputParameters"
+        case _:
+            return
+    if not isinstance(holder, dict) or _is_late(holder):
+        if holder is not None:
+            _check_late(holder, where, "an object", around, report)
+        return
+    if not _is_inline(task["type"], holder, where, around, report) and (name := holder.get(key)) is not None:
+        if isinstance(name, str):
+            holder[key] = _translate(name, f"{where}.{key}", around, report)
+        else:
+            # Conductor would take 5 as the name "5".
+            _check_late(name, f"{where}.{key}", "a text", around, report)
+        if task["type"] == "START_WORKFLOW" and holder[key] == f"{around.namespace}.{around.name}":
+            report.warning(f"{where}.{key}", "the workflow starts itself", "see to it that this ends")
+    if domains := holder.get("taskToDomain"):
+        _check_domains(domains, f"{where}.taskToDomain", around, report)
+
+
+def _is_inline(kind: str, holder: Json, where: str, around: Surroundings, report: Report) -> bool:
+    """Does the definition to start stand right here? Then Conductor looks at no name."""
+    if kind == "SUB_WORKFLOW" and (given := holder.get("workflowDefinition")) is not None:
+        if isinstance(given, dict) and not _is_late(given):
+            return True
+        _check_late(given, f"{where}.workflowDefinition", "a definition", around, report)
+    if kind == "START_WORKFLOW" and (given := holder.get("workflowDef")) is not None:
+        if isinstance(given, dict) and not _is_late(given):
+            report.error(
+                f"{where}.workflowDef",
+                "the expressions of a definition in START_WORKFLOW would be those of this workflow",
+                "make it a Workflow of its own and give its name",
+            )
+        else:
+            _check_late(given, f"{where}.workflowDef", "a definition", around, report)
+    return False
+
+
+def _check_late(given: Any, path: str, wanted: str, around: Surroundings, report: Report) -> None:
+    """What stands in the place of what says which workflow is meant: it may be an expression."""
+    if not _is_late(given):
+        report.error(path, f"{_short(given)} is not {wanted}", f"give {wanted}")
+    elif around.rules.isolation == "Namespace":
+        report.warning(
+            path,
+            f"which workflow {_short(given)} is can only be known when it runs",
+            f"see to it that it only names Workflows of {around.namespace}",
+        )
+
+
+def _is_late(given: Any) -> bool:
+    if isinstance(given, dict):
+        return given.get("_type") == "reference"
+    return isinstance(given, str) and "${" in given
 
 
 def _check_domains(domains: Any, path: str, around: Surroundings, report: Report) -> None:
