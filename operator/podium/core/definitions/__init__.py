@@ -2,7 +2,12 @@
 
 from podium.core.definitions.findings import Finding, InvalidWorkflow, nearest
 from podium.core.definitions.names import Isolation, Rules, conductor_name
-from podium.core.definitions.revision import hash_definition, same_definition, used_settings
+from podium.core.definitions.revision import (
+    hash_definition,
+    same_definition,
+    same_meaning,
+    used_settings,
+)
 from podium.core.definitions.workflow import (
     Checked,
     Compiled,
@@ -25,5 +30,6 @@ __all__ = [
     "lint_workflow",
     "nearest",
     "same_definition",
+    "same_meaning",
     "used_settings",
 ]

@@ -26,6 +26,7 @@ _DEFINING = (
 )
 # What the metadata says about the meaning of a version; the owner and the hashes themselves are not.
 _MEANING = ("nodes", "inputSchema", "inputDefaults")
+_HASHES = ("hash", "specHash")
 _NODE = ("id", "type", "config", "dependsOn")
 _STEP = ("functionName", "inputPath", "resultPath", "nextStepId")
 _NOT_MEANING = ("version", "createTime", "updateTime", "createdBy", "updatedBy")
@@ -69,10 +70,20 @@ def same_definition(ours: Json, theirs: Json) -> bool:
     Times are ignored, values that it fills in, keys that it drops and hints too; the version and our
     owner mark only count if both sides have them.
     """
+    return _same_place(ours, theirs) and _digest(_meant(ours)) == _digest(_meant(theirs))
+
+
+def same_meaning(ours: Json, theirs: Json) -> bool:
+    """As `same_definition`, whatever hashes the two are marked with: is it only worded otherwise?"""
+    left, right = _meant(ours, hashes=False), _meant(theirs, hashes=False)
+    return _same_place(ours, theirs) and _digest(left) == _digest(right)
+
+
+def _same_place(ours: Json, theirs: Json) -> bool:
     for left, right in ((ours.get("version"), theirs.get("version")), (_owner(ours), _owner(theirs))):
         if left is not None and right is not None and left != right:
             return False
-    return _digest(_meant(ours)) == _digest(_meant(theirs))
+    return True
 
 
 def used_settings(definition: Json) -> frozenset[str]:
@@ -97,17 +108,18 @@ def _owner(definition: Json) -> Any:
     return mark.get("owner") if isinstance(mark, Mapping) else None
 
 
-def _bare(definition: Json) -> Json:
+def _bare(definition: Json, *, hashes: bool) -> Json:
     bare = {key: value for key, value in definition.items() if key not in _NOT_MEANING}
     metadata = dict(bare.get("metadata") or {})
     if isinstance(mark := metadata.get("podium"), Mapping):
-        metadata["podium"] = {key: value for key, value in mark.items() if key != "owner"}
+        left_out = ("owner",) if hashes else ("owner", *_HASHES)
+        metadata["podium"] = {key: value for key, value in mark.items() if key not in left_out}
     bare["metadata"] = metadata
     return bare
 
 
-def _meant(definition: Json) -> Json:
-    return _normalise(_bare(definition), WORKFLOW, hints=False)
+def _meant(definition: Json, *, hashes: bool = True) -> Json:
+    return _normalise(_bare(definition, hashes=hashes), WORKFLOW, hints=False)
 
 
 def _normalise(value: Mapping[str, Any], fields: Mapping[str, Field], *, hints: bool = True) -> Json:
