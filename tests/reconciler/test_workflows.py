@@ -130,6 +130,17 @@ def test_what_was_altered_or_removed_is_told_as_restored(how: str) -> None:
     assert house.told() == []
 
 
+def test_a_name_that_means_another_workflow_makes_a_new_version() -> None:
+    house = House()
+    house.apply(flow=FLOW, failureWorkflow="notify")
+    house.restart(Rules(allowed_names=frozenset({"notify"})))
+    assert house.look()["conductor"]["version"] == 2
+    made = {version: body["failureWorkflow"] for (_, version), body in house.conductor.definitions.items()}
+    assert made == {1: "studio.notify", 2: "notify"}
+    house.restart(Rules(allowed_names=frozenset({"notify", "more"})))
+    assert house.look()["conductor"]["version"] == 2
+
+
 @pytest.mark.parametrize("cut", [False, True])
 def test_a_long_word_about_workers_is_no_news_for_ever(cut: bool) -> None:
     house = House()

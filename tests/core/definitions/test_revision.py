@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from core.definitions.shapes import Json, compiled, native, simple
-from podium.core.definitions import hash_definition, same_definition, used_settings
+from podium.core.definitions import Rules, hash_definition, same_definition, used_settings
 
 FLOW: Json = {"nodes": [{"id": "a", "type": "t", "config": {"x": 1}}, {"id": "b", "type": "t"}]}
 
@@ -61,6 +61,41 @@ def test_another_meaning_has_another_hash(other: Json) -> None:
     assert left.hash != right.hash
     assert left.spec_hash != right.spec_hash
     assert not same_definition(left.definition, right.definition)
+
+
+OTHERS: dict[str, Json] = {
+    "a failure workflow": {"flow": FLOW, "failureWorkflow": "notify"},
+    "one of a definition": {"definition": native(simple("a"), failureWorkflow="notify")},
+    "a sub-workflow": {
+        "definition": native(simple("s", type="SUB_WORKFLOW", subWorkflowParam={"name": "notify"}))
+    },
+    "one inside of an inline definition": {
+        "definition": native(
+            simple(
+                "s",
+                type="SUB_WORKFLOW",
+                subWorkflowParam={
+                    "name": "in",
+                    "workflowDefinition": native(simple("a"), failureWorkflow="notify"),
+                },
+            )
+        )
+    },
+    "a workflow that is started": {
+        "definition": native(
+            simple("s", type="START_WORKFLOW", inputParameters={"startWorkflow": {"name": "notify"}})
+        )
+    },
+}
+
+
+@pytest.mark.parametrize("parts", OTHERS.values(), ids=OTHERS)
+def test_settings_that_change_what_a_name_means_make_another_version(parts: Json) -> None:
+    """A newer compiler keeps what its manifest says; other settings do not."""
+    here, outside = compiled(**parts), compiled(Rules(allowed_names=frozenset({"notify"})), **parts)
+    assert here.hash != outside.hash
+    assert here.spec_hash != outside.spec_hash
+    assert compiled(Rules(allowed_names=frozenset({"x"})), **parts).spec_hash == here.spec_hash
 
 
 def test_the_metadata_says_what_is_known_nowhere_else() -> None:

@@ -63,6 +63,16 @@ def build_native(given: Json, around: Surroundings, report: Report) -> Draft:
     )
 
 
+def names_of_others(definition: Json) -> list[str]:
+    """The names of workflows in a definition and those inside of it, as they are in Conductor."""
+    names = [definition.get("failureWorkflow")]
+    for _, task in walk(definition["tasks"], inline=True):
+        holder, key, _ = _place_of_name(task)
+        names.append(holder.get(key) if isinstance(holder, dict) else None)
+        names.append((inline_definition(task) or {}).get("failureWorkflow"))
+    return [name for name in names if isinstance(name, str)]
+
+
 def _read_workflow(given: Json, path: str, around: Surroundings, report: Report) -> Json:
     """A definition (the whole, or one inside a SUB_WORKFLOW task) with only what Conductor keeps."""
     definition = _Reader(report).read_object(prune(given), WORKFLOW, path)
@@ -102,16 +112,8 @@ def _translate(name: str, path: str, around: Surroundings, report: Report) -> st
 
 def _translate_names(task: Json, path: str, around: Surroundings, report: Report) -> None:
     """Names of other workflows, and domains: where a definition could reach out of its namespace."""
-    inputs = task.get("inputParameters") or {}
-    match task["type"]:
-        case "SUB_WORKFLOW":
-            holder, key, where = task.get("subWorkflowParam"), "name", f"{path}.subWorkflowParam"
-        case "START_WORKFLOW":
-            holder, key, where = inputs.get("startWorkflow"), "name", f"{path}.inputParameters.startWorkflow"
-        case "FORK_JOIN_DYNAMIC":
-            holder, key, where = inputs, "forkTaskWorkflow", f"{path}.inputParameters"
-        case _:
-            return
+    holder, key, place = _place_of_name(task)
+    where = f"{path}.{place}"
     if not isinstance(holder, dict) or _is_late(holder):
         if holder is not None:
             _check_late(holder, where, "an object", around, report)
@@ -126,6 +128,20 @@ def _translate_names(task: Json, path: str, around: Surroundings, report: Report
             report.warning(f"{where}.{key}", "the workflow starts itself", "see to it that this ends")
     if domains := holder.get("taskToDomain"):
         _check_domains(domains, f"{where}.taskToDomain", around, report)
+
+
+def _place_of_name(task: Json) -> tuple[Any, str, str]:
+    """(what holds the name of the workflow that a task starts, its key there, the path of the holder)."""
+    inputs = task.get("inputParameters") or {}
+    match task["type"]:
+        case "SUB_WORKFLOW":
+            return task.get("subWorkflowParam"), "name", "subWorkflowParam"
+        case "START_WORKFLOW":
+            return inputs.get("startWorkflow"), "name", "inputParameters.startWorkflow"
+        case "FORK_JOIN_DYNAMIC":
+            return inputs, "forkTaskWorkflow", "inputParameters"
+        case _:
+            return None, "", ""
 
 
 def _is_inline(kind: str, holder: Json, where: str, around: Surroundings, report: Report) -> bool:

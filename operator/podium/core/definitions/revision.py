@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from podium.api.v1alpha1.workflow import WorkflowSpec
@@ -46,10 +46,11 @@ def hash_definition(definition: Json) -> str:
     return _digest(_normalise(meaning, WORKFLOW))
 
 
-def hash_spec(spec: WorkflowSpec) -> str:
+def hash_spec(spec: WorkflowSpec, others: Sequence[str] = ()) -> str:
     """16 hexadecimal digits over the parts of a spec that make the definition, as they were written.
 
     Nulls, defaults and what is informational (an editor's x and y, names for people) do not count.
+    `others`: what the names of other workflows came out as, which the operator's settings decide too.
     """
     written = spec.model_dump(by_alias=True, include=set(_DEFINING), exclude_defaults=True)
     if spec.flow is not None:
@@ -61,6 +62,8 @@ def hash_spec(spec: WorkflowSpec) -> str:
         machine = written["stateMachine"]
         steps = {step: _only(settings, _STEP) for step, settings in machine["steps"].items()}
         written["stateMachine"] = [machine["startAt"], steps]
+    if others:
+        written["others"] = [*others]
     return _digest(prune(written))
 
 

@@ -17,7 +17,7 @@ from podium.core.definitions.names import (
     conductor_name,
     translate_workflow_name,
 )
-from podium.core.definitions.native import Surroundings, build_native
+from podium.core.definitions.native import Surroundings, build_native, names_of_others
 from podium.core.definitions.revision import hash_definition, hash_spec, prune
 from podium.core.definitions.schedules import check_schedules
 from podium.core.definitions.schema import check_input
@@ -207,6 +207,6 @@ def _finish(
     if spec.input_defaults is not None:
         mark["inputDefaults"] = prune(spec.input_defaults)
     definition["metadata"] = {**definition.get("metadata", {}), "podium": mark}
-    digest, spec_digest = hash_definition(definition), hash_spec(spec)
+    digest, spec_digest = hash_definition(definition), hash_spec(spec, names_of_others(definition))
     definition["metadata"]["podium"] |= {"hash": digest, "specHash": spec_digest}
     return Compiled(definition, digest, spec_digest, dict(draft.nodes), task_types, task_definitions)
