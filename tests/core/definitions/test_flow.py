@@ -56,6 +56,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "a later one in an expression": ("${c.output.x}", "'c' runs after 'b'"),
     "no node": ({"_type": "reference"}, "the reference does not say which node; give nodeId"),
     "a key that is no path": (reference("node-1", "a..b"), "outputKey: 'a..b' is not a path"),
+    "a key with a brace": (reference("node-1", "['a}b']"), "outputKey: \"['a}b']\" is not a path"),
     "unknown in an expression": (
         "${ghost.output.y}",
         "spec.flow.nodes[1].config.x: the expression ${ghost.output.y} names no node of this workflow",

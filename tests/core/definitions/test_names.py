@@ -42,6 +42,30 @@ def test_ids_stay_apart_or_are_reported(ids: list[str]) -> None:
     assert report.failed or len(set(refs.values())) == len(ids)
 
 
+@pytest.mark.parametrize("identifier", ["workflow", "workflow.step", "workflow[0]", "NETFLIX_ENV.x"])
+def test_an_id_that_an_expression_could_not_tell_from_conductors_words_is_refused(identifier: str) -> None:
+    nodes = [
+        {"id": identifier, "type": "t"},
+        {"id": "b", "type": "t", "config": {"x": f"${{{identifier}.output.y}}"}},
+    ]
+    for parts in (
+        {"flow": {"nodes": nodes}},
+        {"graph": {"nodes": nodes}},
+        {"stateMachine": {"startAt": identifier, "steps": {identifier: {"functionName": "f"}}}},
+    ):
+        assert "begins with a word of Conductor's own; give another id" in says(lint(**parts))[0]
+
+
+@pytest.mark.parametrize("identifier", ["workflows", "workflow-1", "my.workflow", "workflow_x.y"])
+def test_an_id_that_only_looks_like_one_of_them_is_fine(identifier: str) -> None:
+    nodes = [
+        {"id": identifier, "type": "t"},
+        {"id": "b", "type": "t", "config": {"x": f"${{{identifier}.output.y}}"}},
+    ]
+    made = compiled(flow={"nodes": nodes}).definition["tasks"]
+    assert made[1]["inputParameters"]["x"] == f"${{{made[0]['taskReferenceName']}.output.y}}"
+
+
 def test_a_definition_is_named_by_its_namespace() -> None:
     spec = spec_of(flow={"nodes": [{"id": "a", "type": "t"}]})
     assert conductor_name("studio", "video", spec) == "studio.video"

@@ -135,6 +135,11 @@ REFUSED: dict[str, tuple[Json, str]] = {
     ),
     "its own output": (machine(("a", "$.steps.a.output", None)), "is only written by step 'a'"),
     "no path": (machine(("a", "$..x", None)), "inputPath: '$..x' is not a path"),
+    "a brace in an input": (
+        machine(("a", "$.initialPayload['a}b']", None)),
+        "steps.a.inputPath: \"$.initialPayload['a}b']\" is not a path",
+    ),
+    "a brace in a result": (machine(("a", "$", ".a{b")), "steps.a.resultPath: '.a{b' is not a path of keys"),
     "the root": (machine(("a", "$", "$")), "a result cannot take the place of the whole document"),
     "the outputs": (machine(("a", "$", ".steps.b")), "steps is kept for the outputs of all steps"),
     "a list": (machine(("a", "$", ".x[0]")), "resultPath: '.x[0]' is not a path of keys"),

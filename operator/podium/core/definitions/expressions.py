@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from podium.core.definitions.findings import Report, did_you_mean, nearest
-from podium.core.definitions.names import RESERVED_REFS
+from podium.core.definitions.names import RESERVED_REFS, head_of
 
 _TASK_FIELDS = frozenset(
     [
@@ -57,7 +57,12 @@ def translate(
 
 
 def read_path(text: str) -> tuple[str | int, ...] | None:
-    """`a.b[0]['c d']` → ("a", "b", 0, "c d"); None if it is not a path. A leading dot is fine."""
+    """`a.b[0]['c d']` → ("a", "b", 0, "c d"); None if it is not a path. A leading dot is fine.
+
+    Braces are in no path: Conductor would end the expression there.
+    """
+    if "{" in text or "}" in text:
+        return None
     parts: list[str | int] = []
     at = 0
     while at < len(text):
@@ -158,7 +163,7 @@ def _translate_reference(
         return None
     uses.append(Use(ref, f"{path}.nodeId"))
     parts = read_path(str(key)) if key is not None and not isinstance(key, bool) else ()
-    if parts is None or any(isinstance(part, str) and re.search(r"[{}]", part) for part in parts):
+    if parts is None:
         report.error(f"{path}.outputKey", f"{key!r} is not a path", "write it like imageUrl or images[0].url")
         return None
     return "${" + ref + ".output" + write_path(parts) + "}"
@@ -181,7 +186,7 @@ def _translate_text(text: str, path: str, names: _Names, report: Report, uses: l
 def _translate_inside(inside: str, path: str, names: _Names, report: Report, uses: list[Use]) -> str:
     if "${" in inside:
         inside = _translate_text(inside, path, names, report, uses)
-    head = re.split(r"[.\[]", inside, maxsplit=1)[0]
+    head = head_of(inside)
     if head in RESERVED_REFS or not inside.strip():
         return inside
     if inside.startswith("${"):
