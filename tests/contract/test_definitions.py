@@ -347,6 +347,59 @@ def test_what_comes_back_is_the_same_until_someone_edits_it(on_each: Any, parts:
     on_each(story)
 
 
+def test_defaults_are_filled_in_where_conductor_starts_runs_itself(on_each: Any) -> None:
+    """As a sub-workflow, by START_WORKFLOW and as a failure workflow: Podium is not asked then."""
+    child: Json = {
+        "definition": {
+            "tasks": [{"name": "n", "taskReferenceName": "n", "type": "NOOP"}],
+            "outputParameters": {"size": "${workflow.input.size}", "colour": "${workflow.input.colour}"},
+        },
+        "inputDefaults": {"size": 1, "colour": "red"},
+    }
+
+    async def story(client: Client) -> None:
+        task_type = a_type()
+        called = compiled(**child).definition
+        name = called["name"].removeprefix("exp.")
+        parent = compiled(
+            task_type,
+            definition={
+                "tasks": [
+                    {
+                        "name": "sub",
+                        "taskReferenceName": "sub",
+                        "type": "SUB_WORKFLOW",
+                        "inputParameters": {"size": 2},
+                        "subWorkflowParam": {"name": name},
+                    },
+                    {
+                        "name": "start",
+                        "taskReferenceName": "start",
+                        "type": "START_WORKFLOW",
+                        "inputParameters": {"startWorkflow": {"name": name, "input": {"size": 3}}},
+                    },
+                    {**simple("fails", name="exp.task"), "retryCount": 0},
+                ]
+            },
+            failureWorkflow=name,
+        ).definition
+        await client.store(called)
+        await client.store(parent)
+        (run,) = await run_to_the_end(
+            client, task_type, lambda _: ("FAILED", {}), parent["name"], {"size": 4}
+        )
+        sub, start, _ = run["tasks"]
+        started = [
+            sub["outputData"]["subWorkflowId"],
+            start["outputData"]["workflowId"],
+            run["output"]["conductor.failure_workflow"],
+        ]
+        outputs = [(await client.finish(identifier))["output"] for identifier in started]
+        assert outputs == [{"size": size, "colour": "red"} for size in (2, 3, 4)]
+
+    on_each(story)
+
+
 def test_an_embedded_concurrency_limit_holds_across_runs(on_each: Any) -> None:
     async def story(client: Client) -> None:
         task_type = a_type()

@@ -248,6 +248,12 @@ def test_a_failure_workflow_is_warned_of_the_whole_failed_run() -> None:
     assert run("-", text=text.replace("failedWorkflow", "failedWorkflow.workflowName"))[1] == ""
 
 
+def test_a_template_of_conductors_own_is_a_default_too() -> None:
+    text = NATIVE.replace("    tasks:", "    inputTemplate: {code: 200}\n    tasks:")
+    text += "  inputSchema: {required: [code]}\n---\n" + RUN.replace("workflow: good", "workflow: native")
+    assert run("-", text=text)[:2] == (0, "")
+
+
 SECRET_RUN = """\
 apiVersion: podium.dev/v1alpha1
 kind: WorkflowRun

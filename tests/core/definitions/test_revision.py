@@ -115,6 +115,18 @@ def test_the_metadata_says_what_is_known_nowhere_else() -> None:
     assert "version" not in made.definition
 
 
+def test_defaults_are_a_template_too_and_a_template_is_defaults() -> None:
+    """Conductor fills in the template where it starts runs itself, Podium the defaults before it checks."""
+    made = compiled(
+        definition=native(simple("a"), inputTemplate={"x": 1, "y": 1, "z": {"deep": 1}}),
+        inputDefaults={"y": 2, "z": None, "w": 3},
+    ).definition
+    assert made["inputTemplate"] == {"x": 1, "y": 2, "z": {"deep": 1}, "w": 3}
+    assert made["metadata"]["podium"]["inputDefaults"] == made["inputTemplate"]
+    assert compiled(flow=FLOW, inputDefaults={"x": 1}).definition["inputTemplate"] == {"x": 1}
+    assert "inputTemplate" not in compiled(flow=FLOW, inputDefaults={}).definition
+
+
 def as_conductor_gives_it(definition: Json) -> Json:
     """As GET answers: with what the server fills in."""
 

@@ -13,6 +13,7 @@ from podium.core.definitions.workflow import (
     Compiled,
     check_workflow,
     compile_workflow,
+    defaults_of,
     lint_workflow,
 )
 
@@ -26,6 +27,7 @@ __all__ = [
     "check_workflow",
     "compile_workflow",
     "conductor_name",
+    "defaults_of",
     "hash_definition",
     "lint_workflow",
     "nearest",

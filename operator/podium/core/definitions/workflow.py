@@ -90,6 +90,13 @@ def compile_workflow(
     return checked.compiled
 
 
+def defaults_of(spec: WorkflowSpec) -> Json:
+    """What a run gets for keys that its input leaves out: inputDefaults, and before them a template."""
+    template = (spec.definition or {}).get("inputTemplate")
+    made: Json = prune(template) if isinstance(template, dict) else {}
+    return {**made, **prune(spec.input_defaults or {})}
+
+
 def _build(spec: WorkflowSpec, namespace: str, name: str, rules: Rules, report: Report) -> Compiled | None:
     check_conductor_name(spec, namespace, rules, report)
     around = Surroundings(namespace, name, rules, count_retries(spec))
@@ -204,8 +211,9 @@ def _finish(
     mark: Json = {"nodes": dict(draft.nodes)}
     if spec.input_schema is not None:
         mark["inputSchema"] = prune(spec.input_schema)
-    if spec.input_defaults is not None:
-        mark["inputDefaults"] = prune(spec.input_defaults)
+    if defaults := defaults_of(spec):
+        # Podium fills them in before it checks a run's input; Conductor does where it starts runs itself.
+        mark["inputDefaults"] = definition["inputTemplate"] = defaults
     definition["metadata"] = {**definition.get("metadata", {}), "podium": mark}
     digest, spec_digest = hash_definition(definition), hash_spec(spec, names_of_others(definition))
     definition["metadata"]["podium"] |= {"hash": digest, "specHash": spec_digest}
