@@ -27,6 +27,7 @@ from podium.core.definitions import (
     used_settings,
 )
 from podium.local import Conductor, ControlPlane
+from support.eventually import eventually
 from support.servers import OLD
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -389,10 +390,17 @@ def test_defaults_are_filled_in_where_conductor_starts_runs_itself(on_each: Any)
             client, task_type, lambda _: ("FAILED", {}), parent["name"], {"size": 4}
         )
         sub, start, _ = run["tasks"]
+
+        async def output() -> Json:
+            written: Json = (await client.call("GET", f"/workflow/{run['workflowId']}"))["output"]
+            return written
+
+        # It is written a moment after the run has failed.
+        of_failure = await eventually(output, lambda found: "conductor.failure_workflow" in found)
         started = [
             sub["outputData"]["subWorkflowId"],
             start["outputData"]["workflowId"],
-            run["output"]["conductor.failure_workflow"],
+            of_failure["conductor.failure_workflow"],
         ]
         outputs = [(await client.finish(identifier))["output"] for identifier in started]
         assert outputs == [{"size": size, "colour": "red"} for size in (2, 3, 4)]
