@@ -309,6 +309,22 @@ def test_the_current_context_and_its_namespace_are_followed(shell: Shell, tmp_pa
     )
 
 
+@pytest.mark.parametrize(
+    ("command", "resource"),
+    [
+        ("run ghost", "workflow"),
+        ("schedule list ghost", "workflow"),
+        ("get ghost", "workflowrun"),
+        ("pause ghost", "workflowrun"),
+        ("pool explain ghost", "workerpool"),
+    ],
+)
+def test_what_is_not_there_is_told_in_one_line(shell: Shell, command: str, resource: str) -> None:
+    told = shell.podium(*command.split())
+    assert told.exit_code == 2
+    assert told.stderr == f"podium: no {resource} 'ghost' in namespace '{shell.namespace}'\n"
+
+
 def test_who_may_not_is_told_so(shell: Shell, tmp_path: Path) -> None:
     shell.make_run("one", {"phase": "Running"})
     shell.plane.run("create", "serviceaccount", "guest", "-n", shell.namespace)

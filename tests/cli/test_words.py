@@ -97,6 +97,8 @@ def test_an_input_may_be_json_or_a_file(tmp_path: Path) -> None:
     ):
         with pytest.raises(Told, match=words):
             read_object(source, "--input")
+    file.write_text("at: 12:30:45\nday: 2026-11-23\n200: ok\n")
+    assert read_object(str(file), "--input") == {"at": "12:30:45", "day": "2026-11-23", "200": "ok"}
     file.write_text("- a\n")
     with pytest.raises(Told, match="is no object"):
         read_object(str(file), "--input")

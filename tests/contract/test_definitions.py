@@ -27,6 +27,7 @@ from podium.core.definitions import (
     used_settings,
 )
 from podium.local import Conductor, ControlPlane
+from support.eventually import eventually
 from support.servers import OLD
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -343,6 +344,66 @@ def test_what_comes_back_is_the_same_until_someone_edits_it(on_each: Any, parts:
             edit(edited)
             assert not same_definition(made.definition, await client.store(edited)), name
         assert same_definition(made.definition, await client.store(made.definition))
+
+    on_each(story)
+
+
+def test_defaults_are_filled_in_where_conductor_starts_runs_itself(on_each: Any) -> None:
+    """As a sub-workflow, by START_WORKFLOW and as a failure workflow: Podium is not asked then."""
+    child: Json = {
+        "definition": {
+            "tasks": [{"name": "n", "taskReferenceName": "n", "type": "NOOP"}],
+            "outputParameters": {"size": "${workflow.input.size}", "colour": "${workflow.input.colour}"},
+        },
+        "inputDefaults": {"size": 1, "colour": "red"},
+    }
+
+    async def story(client: Client) -> None:
+        task_type = a_type()
+        called = compiled(**child).definition
+        name = called["name"].removeprefix("exp.")
+        parent = compiled(
+            task_type,
+            definition={
+                "tasks": [
+                    {
+                        "name": "sub",
+                        "taskReferenceName": "sub",
+                        "type": "SUB_WORKFLOW",
+                        "inputParameters": {"size": 2},
+                        "subWorkflowParam": {"name": name},
+                    },
+                    {
+                        "name": "start",
+                        "taskReferenceName": "start",
+                        "type": "START_WORKFLOW",
+                        "inputParameters": {"startWorkflow": {"name": name, "input": {"size": 3}}},
+                    },
+                    {**simple("fails", name="exp.task"), "retryCount": 0},
+                ]
+            },
+            failureWorkflow=name,
+        ).definition
+        await client.store(called)
+        await client.store(parent)
+        (run,) = await run_to_the_end(
+            client, task_type, lambda _: ("FAILED", {}), parent["name"], {"size": 4}
+        )
+        sub, start, _ = run["tasks"]
+
+        async def output() -> Json:
+            written: Json = (await client.call("GET", f"/workflow/{run['workflowId']}"))["output"]
+            return written
+
+        # It is written a moment after the run has failed.
+        of_failure = await eventually(output, lambda found: "conductor.failure_workflow" in found)
+        started = [
+            sub["outputData"]["subWorkflowId"],
+            start["outputData"]["workflowId"],
+            of_failure["conductor.failure_workflow"],
+        ]
+        outputs = [(await client.finish(identifier))["output"] for identifier in started]
+        assert outputs == [{"size": size, "colour": "red"} for size in (2, 3, 4)]
 
     on_each(story)
 

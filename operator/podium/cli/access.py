@@ -12,15 +12,11 @@ from typing import Any, NoReturn
 import click
 
 from podium.adapters.console import PersonalCluster, open_personal_cluster
-from podium.api.v1alpha1 import GROUP
+from podium.api.v1alpha1 import GROUP, KINDS
 from podium.core.definitions.findings import did_you_mean
 from podium.ports import Conflict, Gone, Json, Key, PortError
 
-_RESOURCES = {
-    "ConductorConnection": "conductorconnection",
-    "Workflow": "workflow",
-    "WorkflowRun": "workflowrun",
-}
+_RESOURCES = {kind.kind: kind.singular for kind in KINDS}
 FAILED_TO = 2
 """The exit code of a command that could not do what it should."""
 

@@ -10,7 +10,7 @@ import click
 
 from podium.api.v1alpha1.workflow import WorkflowSpec
 from podium.api.v1alpha1.workflow_run import WorkflowRunSpec
-from podium.core.definitions import Finding, Rules, lint_workflow
+from podium.core.definitions import Finding, Rules, defaults_of, lint_workflow
 from podium.core.definitions.findings import Report
 from podium.core.definitions.manifests import Manifest, check_shape, read_manifests
 from podium.core.definitions.references import lint_references
@@ -140,7 +140,7 @@ def _check_run(run: WorkflowRunSpec, workflow: WorkflowSpec) -> list[Finding]:
     if run.version is not None:
         return []  # the schema of an old version is not known here
     try:
-        resolve_input(run.input, workflow.input_defaults, workflow.input_schema, run.input_from)
+        resolve_input(run.input, defaults_of(workflow), workflow.input_schema, run.input_from)
     except InvalidInput as error:
         path, _, message = str(error).partition(": ")
         return [Finding("error", path, message, f"see inputSchema of the Workflow {run.workflow}")]

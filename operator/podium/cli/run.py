@@ -11,6 +11,7 @@ import yaml
 from podium.api.v1alpha1 import API_VERSION
 from podium.cli.access import Place, Told, cluster_options, print_json, title
 from podium.cli.waiting import has_finished, tell_result, timeout_option, until
+from podium.core.definitions.kubernetes_yaml import read_value
 from podium.ports import Conflict, Json
 
 
@@ -89,9 +90,9 @@ def read_object(given: str, option: str) -> Json:
         if given.lstrip().startswith("{"):
             found = json.loads(given)
         elif given == "-":
-            where, found = "the standard input", yaml.safe_load(sys.stdin.read())
+            where, found = "the standard input", read_value(sys.stdin.read())
         else:
-            where, found = given, yaml.safe_load(Path(given).read_text(encoding="utf-8"))
+            where, found = given, read_value(Path(given).read_text(encoding="utf-8"))
     except OSError as error:
         raise Told(f"{option}: {given}: {error.strerror}") from None
     except (ValueError, yaml.YAMLError) as error:
@@ -103,7 +104,7 @@ def read_object(given: str, option: str) -> Json:
 
 def set_values(start: Json, pairs: tuple[str, ...]) -> Json:
     """`start` with the values of `key=value` pairs in it; dots in a key go deeper. Raises Told."""
-    result: Json = json.loads(json.dumps(start, default=str))  # YAML knows dates, an input does not
+    result: Json = json.loads(json.dumps(start))
     for pair in pairs:
         path, equals, text = pair.partition("=")
         keys = path.split(".")

@@ -48,9 +48,11 @@ class PutTaskDefinition:
 
 @dataclass(frozen=True)
 class PutDefinition:
-    """Register, or restore, one version of a definition."""
+    """Register one version of a definition."""
 
     definition: Json
+    restores: bool = False
+    """Someone altered or removed it."""
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from podium.core.definitions import (
     Rules,
     hash_definition,
     same_definition,
+    same_meaning,
 )
 from podium.core.effects import Note, Report, Unknown, WorkflowEffect
 from podium.core.objects import Workflow, conditions_of
@@ -145,11 +146,18 @@ def _register(seen: Seen, now: datetime, compiled: Compiled, definitions: tuple[
     stored = next((item for item in definitions if item["version"] == version), None)
     target = with_owner(wanted, owner, version)
     if (stored is None or not same_definition(target, stored)) and f"definition {version}" not in seen.done:
-        return do.PutDefinition(target)
+        return do.PutDefinition(target, restores=_is_restored(seen, target, stored))
     for old in _unneeded(seen, ours, version):
         if f"delete {old}" not in seen.done:
             return do.DeleteDefinition(compiled.definition["name"], old)
     return _registered(seen, now, compiled, version, foreign)
+
+
+def _is_restored(seen: Seen, target: Json, stored: Json | None) -> bool:
+    """Is it written because someone altered or removed it, and not because of what the manifest says?"""
+    if stored is not None:
+        return not same_meaning(target, stored)
+    return bool((seen.workflow.status.get("conductor") or {}).get("version") == target["version"])
 
 
 def _wanted_version(
@@ -204,13 +212,11 @@ def _registered(seen: Seen, now: datetime, compiled: Compiled, version: int, for
         message += f"; version {max(newer)} was registered by someone else, runs here keep using {version}"
     conductor = {"name": name, "version": version, "hash": compiled.hash}
     notes: tuple[Note, ...] = ()
-    if f"definition {version}" in seen.done:
-        restored = before.get("version") == version
-        notes = (
-            Note("Warning", "Restored", f"{message} was altered or removed in Conductor and is restored")
-            if restored
-            else Note("Normal", "Registered", message),
-        )
+    if f"restored {version}" in seen.done:
+        told = f"{message} was altered or removed in Conductor and is restored"
+        notes = (Note("Warning", "Restored", told),)
+    elif f"definition {version}" in seen.done and before.get("version") != version:
+        notes = (Note("Normal", "Registered", message),)
     workers = _workers_word(seen, now, compiled.task_types)
     notes += _starving(seen, workers)
     words = (*ready("Registered", message), *workers)
@@ -266,7 +272,7 @@ def may_have_other_workers(
         return True  # the status has not all of them
     word = workers_word(pollers, pools, domain, now, task_types)
     told = next((item for item in conditions_of(workflow) if item["type"] == word.type), None)
-    return told is not None and (told["status"], told["message"]) != (word.status, word.message)
+    return told is not None and not _says(told, word)
 
 
 def _starving(seen: Seen, words: tuple[Word, ...]) -> tuple[Note, ...]:
@@ -352,10 +358,14 @@ def _moved(before: Json, after: Json) -> bool:
 
 
 def _is_news(seen: Seen, word: Word) -> bool:
-    return not any(
-        item["type"] == word.type and item["reason"] == word.reason and item["message"] == word.message
-        for item in conditions_of(seen.workflow)
-    )
+    return not any(_says(item, word) for item in conditions_of(seen.workflow))
+
+
+def _says(condition: Json, word: Word) -> bool:
+    """Does a status say this already? What is long stands there cut, and shorter still if room was short."""
+    stored = (condition["type"], condition["status"], condition["reason"])
+    cut = (shorten(word.message), shorten(word.message, _SHORT_MESSAGE))
+    return stored == (word.type, word.status, word.reason) and condition["message"] in cut
 
 
 def _warnings(seen: Seen) -> list[str]:

@@ -237,7 +237,7 @@ class WorkflowReconciler:
                 return await self._try(
                     seen, f"task {definition['name']}", link.conductor.put_task_definition(definition)
                 )
-            case do.PutDefinition(definition):
+            case do.PutDefinition(definition, restores):
                 log.info("%s: registering %s version %s", key, definition["name"], definition["version"])
                 after = await self._try(
                     seen, f"definition {definition['version']}", link.conductor.put_definition(definition)
@@ -250,7 +250,8 @@ class WorkflowReconciler:
                     for item in (seen.definitions if not isinstance(seen.definitions, Unknown) else ())
                     if item["version"] != definition["version"]
                 )
-                return replace(after, definitions=(*others, definition))
+                restored = {f"restored {definition['version']}"} if restores else set()
+                return replace(after, definitions=(*others, definition), done=after.done | restored)
             case do.DeleteDefinition(name, version):
                 link.definitions.forget(name, version)
                 return await self._try(

@@ -90,7 +90,7 @@ REFUSED: dict[str, tuple[list[Json], str]] = {
         [node("a"), node("b"), node("c", "a", "b"), node("_done_a")],
         "the id '_done_a' is the name of a task that Podium adds",
     ),
-    "a word of Conductor's": ([node("workflow")], "the id 'workflow' is a word of Conductor's own"),
+    "a word of Conductor's": ([node("workflow")], "the id 'workflow' begins with a word of Conductor's own"),
     "a type that Conductor runs itself": (
         [node("a", task_type="HTTP")],
         "spec.graph.nodes[0].type: HTTP is a task that Conductor runs itself, no worker can serve it",

@@ -112,6 +112,66 @@ def test_what_the_api_server_would_refuse(text: str, wanted: str) -> None:
     assert wanted.removeprefix("-") in out
 
 
+NATIVE = """\
+apiVersion: podium.dev/v1alpha1
+kind: Workflow
+metadata: {name: native}
+spec:
+  definition:
+    tasks:
+      - name: s
+        taskReferenceName: s
+        type: SWITCH
+        evaluatorType: value-param
+        expression: code
+        inputParameters: {code: "${workflow.input.code}"}
+        decisionCases:
+          200: [{name: t, taskReferenceName: ok, type: SIMPLE}]
+          other: [{name: t, taskReferenceName: no_, type: SIMPLE}]
+"""
+
+
+def test_keys_that_are_no_texts_are_made_texts_as_kubectl_does() -> None:
+    assert run("-", text=NATIVE)[:2] == (0, "")
+    printed = CliRunner().invoke(compile_, ["-"], input=NATIVE)
+    assert list(json.loads(printed.stdout)["tasks"][0]["decisionCases"]) == ["200", "other"]
+    steps = GOOD[: GOOD.index("  flow:")] + '  stateMachine: {startAt: "1", steps: {1: {functionName: f}}}\n'
+    assert run("-", text=steps)[:2] == (0, "")
+
+
+def test_a_key_that_was_made_a_text_has_its_line() -> None:
+    code, out, _ = run("-", text=NATIVE + "    on: x\n" + "    metadata: {}\n")
+    assert code == 0
+    assert out.startswith("<stdin>:16: warning: spec.definition.true: Conductor has no 'true' here")
+
+
+def test_a_clock_is_a_text_to_kubernetes() -> None:
+    schema = "  inputSchema: {properties: {at: {type: string}}}\n---\n"
+    text = GOOD + schema + RUN.replace("good}", "good, input: {at: 12:30:45}}")
+    assert run("-", text=text)[:2] == (0, "")
+
+
+def test_a_file_that_cannot_be_json_does_not_keep_others_from_being_checked(tmp_path: Path) -> None:
+    broken = {"nan.yaml": ".nan", "key.yaml": "{null: 1}", "set.yaml": "!!set {a}"}
+    for name, value in broken.items():
+        (tmp_path / name).write_text(GOOD.replace("2026-11-23", value), encoding="utf-8")
+    (tmp_path / "wrong.yaml").write_text(GOOD.replace("type: echo", "type: WAIT"), encoding="utf-8")
+    code, out, err = run(str(tmp_path))
+    assert code == 2
+    assert "WAIT is a task that Conductor runs itself" in out
+    assert f"{tmp_path}/nan.yaml: line 10: .nan is no number in JSON\n" in err
+    assert f"{tmp_path}/key.yaml: line 10: null cannot be a key" in err
+    assert f"{tmp_path}/set.yaml: line 10: not YAML: could not determine a constructor" in err
+
+
+@pytest.mark.parametrize("namespace", ["[x]", "5", "{a: 1}", "Studio", "a.b"])
+def test_what_cannot_be_a_namespace(namespace: str) -> None:
+    code, out, _ = run("-", text=GOOD.replace("name: good", f"name: good\n  namespace: {namespace}"))
+    assert code == 1
+    assert "<stdin>:5: error: metadata.namespace: " in out
+    assert "cannot be a namespace" in out
+
+
 def test_lists_are_taken_apart_and_others_are_skipped() -> None:
     items = [yaml.safe_load(GOOD), {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "x"}}]
     code, out, err = run(
@@ -186,6 +246,12 @@ def test_a_failure_workflow_is_warned_of_the_whole_failed_run() -> None:
     assert code == 0
     assert "<stdin>:10: warning: spec.flow.nodes[0].config.day: this passes the whole failed run on" in out
     assert run("-", text=text.replace("failedWorkflow", "failedWorkflow.workflowName"))[1] == ""
+
+
+def test_a_template_of_conductors_own_is_a_default_too() -> None:
+    text = NATIVE.replace("    tasks:", "    inputTemplate: {code: 200}\n    tasks:")
+    text += "  inputSchema: {required: [code]}\n---\n" + RUN.replace("workflow: good", "workflow: native")
+    assert run("-", text=text)[:2] == (0, "")
 
 
 SECRET_RUN = """\

@@ -3,8 +3,10 @@
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from core.definitions.shapes import Json, compiled, lint, native, says, simple
+from core.definitions.shapes import LAW, Json, all_tasks, compiled, lint, native, says, simple, simulate
 
 
 def system(kind: str, ref: str = "s", /, **rest: Any) -> Json:
@@ -21,6 +23,21 @@ MARKED = [
     ),
     system("JOIN", "join", joinOn=["a_done", "b_done"]),
 ]
+
+
+def forked(*branches: list[Json]) -> Json:
+    return FORK | {"forkTasks": list(branches)}
+
+
+def join(ref: str, *others: str) -> Json:
+    return system("JOIN", ref, joinOn=list(others))
+
+
+def switch(*tasks: Json) -> Json:
+    case = {"evaluatorType": "value-param", "expression": "x", "decisionCases": {"x": list(tasks)}}
+    return system("SWITCH", "switch", inputParameters={"x": "${workflow.input.x}"}, **case)
+
+
 LOOP = system("DO_WHILE", "loop", loopCondition="$.loop['iteration'] < 3", loopOver=[simple("body")])
 
 FINE: dict[str, Json] = {
@@ -76,6 +93,16 @@ FINE: dict[str, Json] = {
     "retries that are none cannot race": native(
         FORK | {"forkTasks": [[simple("a", retryCount=0)], [simple("b", optional=True)]]}, JOIN
     ),
+    "a branch that waits for another one, and one that nobody waits for": native(
+        forked(
+            [simple("a"), system("NOOP", "a_done")],
+            [join("j1", "a_done"), system("NOOP", "b_done")],
+            [join("j2", "later_done"), system("NOOP", "late")],
+        ),
+        join("join", "a_done", "b_done"),
+        simple("later"),
+        system("NOOP", "later_done"),
+    ),
     "everything a workflow may say": native(
         simple("a"),
         inputParameters=["x"],
@@ -122,6 +149,41 @@ REFUSED: dict[str, tuple[Json, str]] = {
     "a join on nothing known": (
         native(*MARKED[:1], system("JOIN", "join", joinOn=["a_don"])),
         "joinOn[0]: there is no task 'a_don', the JOIN would wait for ever; did you mean 'a_done'?",
+    ),
+    "a join on a later task": (
+        native(FORK, JOIN | {"joinOn": ["a", "later"]}, simple("later")),
+        "joinOn[1]: 'later' runs after this JOIN, which would wait for ever; name tasks of the branches",
+    ),
+    "a join on a task inside a later one": (
+        native(FORK, JOIN | {"joinOn": ["body"]}, LOOP),
+        "joinOn[0]: 'body' runs after this JOIN",
+    ),
+    "a join in a case on a task behind the switch": (
+        native(switch(FORK, JOIN | {"joinOn": ["later"]}), simple("later")),
+        "decisionCases.x[1].joinOn[0]: 'later' runs after this JOIN",
+    ),
+    "a join on a later task of the same round": (
+        native(LOOP | {"loopOver": [FORK, JOIN | {"joinOn": ["body"]}, simple("body")]}),
+        "loopOver[1].joinOn[0]: 'body' runs after this JOIN",
+    ),
+    "joins in branches on each other's later tasks": (
+        native(forked([join("j1", "d"), simple("c")], [join("j2", "c"), simple("d")]), join("j", "c")),
+        "forkTasks[0][0].joinOn: 'j1' and 'j2' wait for each other, for ever; take one of the tasks out",
+    ),
+    "joins in branches on each other, through a loop": (
+        native(
+            forked([LOOP | {"loopOver": [join("j1", "d")]}, simple("c")], [join("j2", "c"), simple("d")]),
+            join("j", "c"),
+        ),
+        "'j1' and 'j2' wait for each other",
+    ),
+    "a join on the loop around it": (
+        native(LOOP | {"loopOver": [forked([simple("a")]), join("j", "loop")]}),
+        "loopOver[1].joinOn: 'j' waits for itself, for ever",
+    ),
+    "a join on what waits for it": (
+        native(forked([join("j1", "join"), simple("a")], [simple("b")]), JOIN),
+        "'j1' and 'join' wait for each other",
     ),
     "double names": (
         native(simple("a"), simple("a")),
@@ -182,6 +244,48 @@ REFUSED: dict[str, tuple[Json, str]] = {
 def test_a_broken_definition_is_refused(definition: Json, wanted: str) -> None:
     found = says(lint(definition=definition))
     assert any(wanted in line for line in found), found
+
+
+@st.composite
+def branches_with_joins(draw: st.DrawFn) -> list[Json]:
+    """Forks in forks, and JOINs anywhere that wait for anything."""
+    refs: list[str] = []
+
+    def named(kind: str) -> Json:
+        refs.append(f"{kind.lower()}{len(refs)}")
+        return system(kind, refs[-1]) if kind != "SIMPLE" else simple(refs[-1])
+
+    def fill(levels: int, least: int) -> list[Json]:
+        tasks: list[Json] = []
+        for kind in draw(
+            st.lists(st.sampled_from(["SIMPLE", "JOIN", "FORK_JOIN"]), min_size=least, max_size=3)
+        ):
+            tasks.append(named(kind if levels else "SIMPLE"))
+            if levels and kind == "FORK_JOIN":
+                tasks[-1]["forkTasks"] = [fill(levels - 1, 1) for _ in range(draw(st.integers(1, 2)))]
+                tasks.append(named("JOIN"))
+        return tasks
+
+    tasks = fill(2, 1)
+    known = [ref for ref in refs if not ref.startswith("fork")]
+    for task in all_tasks(tasks):
+        if task["type"] == "JOIN":
+            others = [ref for ref in known if ref != task["taskReferenceName"]]
+            task["joinOn"] = (
+                draw(st.lists(st.sampled_from(others), max_size=2, unique=True)) if others else []
+            )
+    return tasks
+
+
+@LAW
+@given(branches_with_joins())
+def test_joins_are_refused_exactly_if_the_run_would_hang(tasks: list[Json]) -> None:
+    try:
+        simulate(tasks, min)
+        hangs = False
+    except AssertionError:
+        hangs = True
+    assert bool(says(lint(definition=native(*tasks)))) == hangs
 
 
 WARNED: dict[str, tuple[Json, str]] = {

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from core.definitions.shapes import Json, compiled, native, simple
-from podium.core.definitions import hash_definition, same_definition, used_settings
+from podium.core.definitions import Rules, hash_definition, same_definition, used_settings
 
 FLOW: Json = {"nodes": [{"id": "a", "type": "t", "config": {"x": 1}}, {"id": "b", "type": "t"}]}
 
@@ -63,6 +63,41 @@ def test_another_meaning_has_another_hash(other: Json) -> None:
     assert not same_definition(left.definition, right.definition)
 
 
+OTHERS: dict[str, Json] = {
+    "a failure workflow": {"flow": FLOW, "failureWorkflow": "notify"},
+    "one of a definition": {"definition": native(simple("a"), failureWorkflow="notify")},
+    "a sub-workflow": {
+        "definition": native(simple("s", type="SUB_WORKFLOW", subWorkflowParam={"name": "notify"}))
+    },
+    "one inside of an inline definition": {
+        "definition": native(
+            simple(
+                "s",
+                type="SUB_WORKFLOW",
+                subWorkflowParam={
+                    "name": "in",
+                    "workflowDefinition": native(simple("a"), failureWorkflow="notify"),
+                },
+            )
+        )
+    },
+    "a workflow that is started": {
+        "definition": native(
+            simple("s", type="START_WORKFLOW", inputParameters={"startWorkflow": {"name": "notify"}})
+        )
+    },
+}
+
+
+@pytest.mark.parametrize("parts", OTHERS.values(), ids=OTHERS)
+def test_settings_that_change_what_a_name_means_make_another_version(parts: Json) -> None:
+    """A newer compiler keeps what its manifest says; other settings do not."""
+    here, outside = compiled(**parts), compiled(Rules(allowed_names=frozenset({"notify"})), **parts)
+    assert here.hash != outside.hash
+    assert here.spec_hash != outside.spec_hash
+    assert compiled(Rules(allowed_names=frozenset({"x"})), **parts).spec_hash == here.spec_hash
+
+
 def test_the_metadata_says_what_is_known_nowhere_else() -> None:
     made = compiled(
         flow={"nodes": [{"id": "a-1", "type": "t"}]}, inputSchema={"type": "object"}, inputDefaults={"x": 1}
@@ -78,6 +113,18 @@ def test_the_metadata_says_what_is_known_nowhere_else() -> None:
     }
     assert len(made.hash) == len(made.spec_hash) == 16
     assert "version" not in made.definition
+
+
+def test_defaults_are_a_template_too_and_a_template_is_defaults() -> None:
+    """Conductor fills in the template where it starts runs itself, Podium the defaults before it checks."""
+    made = compiled(
+        definition=native(simple("a"), inputTemplate={"x": 1, "y": 1, "z": {"deep": 1}}),
+        inputDefaults={"y": 2, "z": None, "w": 3},
+    ).definition
+    assert made["inputTemplate"] == {"x": 1, "y": 2, "z": {"deep": 1}, "w": 3}
+    assert made["metadata"]["podium"]["inputDefaults"] == made["inputTemplate"]
+    assert compiled(flow=FLOW, inputDefaults={"x": 1}).definition["inputTemplate"] == {"x": 1}
+    assert "inputTemplate" not in compiled(flow=FLOW, inputDefaults={}).definition
 
 
 def as_conductor_gives_it(definition: Json) -> Json:

@@ -85,6 +85,21 @@ def test_writing_into_a_result_is_merged_when_it_runs() -> None:
     assert tasks[3]["inputParameters"] == {"input": "${_merge_c_1.output.result}"}
 
 
+@pytest.mark.parametrize("step", ["output_0", "output-0", "output", "result_0"])
+def test_merges_of_steps_and_of_the_result_have_names_of_their_own(step: str) -> None:
+    steps = machine(("a", "$", ".initialPayload.x"), (step, "$.initialPayload", ".initialPayload.y"))
+    tasks = compiled(stateMachine=steps).definition["tasks"]
+    assert [task["type"] for task in tasks].count("JSON_JQ_TRANSFORM") == 2
+    refs = [task["taskReferenceName"] for task in tasks]
+    assert len(set(refs)) == len(refs)
+
+
+def test_a_step_may_not_have_the_name_of_a_merge() -> None:
+    steps = machine(("a", "$", ".initialPayload.x"), ("_result_0_1", "$.initialPayload.y", None))
+    (said,) = says(lint(stateMachine=steps))
+    assert "the id '_result_0_1' is the name of a task that Podium adds" in said
+
+
 REFUSED: dict[str, tuple[Json, str]] = {
     "no first step": (
         machine(("a", "$", None)) | {"startAt": "b"},
@@ -120,6 +135,11 @@ REFUSED: dict[str, tuple[Json, str]] = {
     ),
     "its own output": (machine(("a", "$.steps.a.output", None)), "is only written by step 'a'"),
     "no path": (machine(("a", "$..x", None)), "inputPath: '$..x' is not a path"),
+    "a brace in an input": (
+        machine(("a", "$.initialPayload['a}b']", None)),
+        "steps.a.inputPath: \"$.initialPayload['a}b']\" is not a path",
+    ),
+    "a brace in a result": (machine(("a", "$", ".a{b")), "steps.a.resultPath: '.a{b' is not a path of keys"),
     "the root": (machine(("a", "$", "$")), "a result cannot take the place of the whole document"),
     "the outputs": (machine(("a", "$", ".steps.b")), "steps is kept for the outputs of all steps"),
     "a list": (machine(("a", "$", ".x[0]")), "resultPath: '.x[0]' is not a path of keys"),

@@ -2,12 +2,18 @@
 
 from podium.core.definitions.findings import Finding, InvalidWorkflow, nearest
 from podium.core.definitions.names import Isolation, Rules, conductor_name
-from podium.core.definitions.revision import hash_definition, same_definition, used_settings
+from podium.core.definitions.revision import (
+    hash_definition,
+    same_definition,
+    same_meaning,
+    used_settings,
+)
 from podium.core.definitions.workflow import (
     Checked,
     Compiled,
     check_workflow,
     compile_workflow,
+    defaults_of,
     lint_workflow,
 )
 
@@ -21,9 +27,11 @@ __all__ = [
     "check_workflow",
     "compile_workflow",
     "conductor_name",
+    "defaults_of",
     "hash_definition",
     "lint_workflow",
     "nearest",
     "same_definition",
+    "same_meaning",
     "used_settings",
 ]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from podium.core.definitions.draft import Json
 from podium.core.definitions.expressions import Use, translate
 from podium.core.definitions.findings import Report, did_you_mean, nearest
+from podium.core.definitions.graph import find_cycle
 from podium.core.definitions.names import RESERVED_REFS, check_task_type
 from podium.core.definitions.tree import branches_of, walk
 from podium.core.definitions.vocabulary import JOINED_BY_JOIN, REQUIRED, TASK_TYPES
@@ -30,6 +31,7 @@ def check_tasks(definition: Json, path: str, retries: Mapping[str, int], report:
     for place in places:
         if place.task["type"] == "JOIN":
             _check_join(place, by_ref, retries, report)
+    _check_waits(places, by_ref, report)
     _check_uses(definition, path, places, by_ref, report)
 
 
@@ -171,12 +173,54 @@ def _check_join(
             )
         elif ref == place.task.get("taskReferenceName"):
             report.error(path, f"{ref!r} cannot wait for itself", "take it out")
+        elif _stands_behind(joined, place):
+            report.error(
+                path,
+                f"{ref!r} runs after this JOIN, which would wait for ever",
+                "name tasks of the branches before it",
+            )
         elif _may_retry(joined.task, retries):
             report.warning(
                 path,
                 f"if {ref!r} fails, Conductor may fail the run at this JOIN before the retry is made",
                 f"put a NOOP task behind {ref!r} and wait for that",
             )
+
+
+def _stands_behind(place: _Place, join: _Place) -> bool:
+    """Does it only run once the JOIN is done, because of the list that both are in, however deep?"""
+    for (at, index), (other, at_join) in zip(place.steps, join.steps, strict=False):
+        if (at, index) != (other, at_join):
+            # What follows a fork does not wait for all its branches.
+            return at == other and index > at_join and ".forkTasks[" not in join.path[len(at) :]
+    return False
+
+
+def _check_waits(places: Sequence[_Place], by_ref: Mapping[str, _Place], report: Report) -> None:
+    """JOINs in branches must not wait for each other. Which case of a SWITCH is taken is not known here."""
+    waits: dict[str, list[str]] = {}
+    joins: dict[str, str] = {}
+    for place in places:
+        before = next((f"{at}[{index - 1}]" for at, index in reversed(place.steps) if index), None)
+        waits[place.path] = [] if before is None else [before]
+        if place.task["type"] == "DO_WHILE":
+            waits[place.path] += [
+                f"{at}[{len(body) - 1}]" for at, body in branches_of(place.task, place.path)
+            ]
+        if place.task["type"] == "JOIN":
+            joins[place.path] = place.task.get("taskReferenceName", "")
+            joined = [by_ref[ref] for ref in place.task.get("joinOn") or () if ref in by_ref]
+            waits[place.path] += [
+                other.path for other in joined if other is not place and not _stands_behind(other, place)
+            ]
+    if cycle := find_cycle(waits):
+        first, *others = [path for path in joins if path in cycle]
+        told = " and ".join(repr(joins[path]) for path in (first, *others))
+        report.error(
+            f"{first}.joinOn",
+            f"{told} wait for each other, for ever" if others else f"{told} waits for itself, for ever",
+            "take one of the tasks out",
+        )
 
 
 def _may_retry(task: Json, retries: Mapping[str, int]) -> bool:

@@ -6,10 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from podium.core.definitions.findings import Report, did_you_mean, nearest
-from podium.core.definitions.names import RESERVED_REFS
-
-DEEPEST = 64
-"""Levels of nesting that a value may have; more is a mistake and would exhaust stacks here and there."""
+from podium.core.definitions.names import RESERVED_REFS, head_of
 
 _TASK_FIELDS = frozenset(
     [
@@ -56,11 +53,16 @@ def translate(
     dropped: null means absent. `open_ended`: there may be tasks that are only known at run time.
     """
     uses: list[Use] = []
-    return _translate(value, path, _Names(names, open_ended=open_ended), report, uses, 0), uses
+    return _translate(value, path, _Names(names, open_ended=open_ended), report, uses), uses
 
 
 def read_path(text: str) -> tuple[str | int, ...] | None:
-    """`a.b[0]['c d']` → ("a", "b", 0, "c d"); None if it is not a path. A leading dot is fine."""
+    """`a.b[0]['c d']` → ("a", "b", 0, "c d"); None if it is not a path. A leading dot is fine.
+
+    Braces are in no path: Conductor would end the expression there.
+    """
+    if "{" in text or "}" in text:
+        return None
     parts: list[str | int] = []
     at = 0
     while at < len(text):
@@ -127,24 +129,18 @@ class _Names:
         return (head, inside[ends[0] :]) if head in self._refs else (None, inside)
 
 
-def _translate(value: Any, path: str, names: _Names, report: Report, uses: list[Use], depth: int) -> Any:
-    if depth > DEEPEST:
-        report.error(path, f"nested deeper than {DEEPEST} levels", "make it flatter")
-        return None
+def _translate(value: Any, path: str, names: _Names, report: Report, uses: list[Use]) -> Any:
     if isinstance(value, str):
         return _translate_text(value, path, names, report, uses) if "${" in value else value
     if isinstance(value, list):
-        return [
-            _translate(item, f"{path}[{index}]", names, report, uses, depth + 1)
-            for index, item in enumerate(value)
-        ]
+        return [_translate(item, f"{path}[{index}]", names, report, uses) for index, item in enumerate(value)]
     if isinstance(value, dict):
         if value.get("_type") == "reference":
             return _translate_reference(value, path, names, report, uses)
         if "nodeId" in value and isinstance(value.get("_type"), str):
             report.warning(f"{path}._type", f"{value['_type']!r} means nothing", "write _type: reference")
         return {
-            key: _translate(item, f"{path}.{key}", names, report, uses, depth + 1)
+            key: _translate(item, f"{path}.{key}", names, report, uses)
             for key, item in value.items()
             if item is not None
         }
@@ -167,7 +163,7 @@ def _translate_reference(
         return None
     uses.append(Use(ref, f"{path}.nodeId"))
     parts = read_path(str(key)) if key is not None and not isinstance(key, bool) else ()
-    if parts is None or any(isinstance(part, str) and re.search(r"[{}]", part) for part in parts):
+    if parts is None:
         report.error(f"{path}.outputKey", f"{key!r} is not a path", "write it like imageUrl or images[0].url")
         return None
     return "${" + ref + ".output" + write_path(parts) + "}"
@@ -190,7 +186,7 @@ def _translate_text(text: str, path: str, names: _Names, report: Report, uses: l
 def _translate_inside(inside: str, path: str, names: _Names, report: Report, uses: list[Use]) -> str:
     if "${" in inside:
         inside = _translate_text(inside, path, names, report, uses)
-    head = re.split(r"[.\[]", inside, maxsplit=1)[0]
+    head = head_of(inside)
     if head in RESERVED_REFS or not inside.strip():
         return inside
     if inside.startswith("${"):

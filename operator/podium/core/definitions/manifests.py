@@ -11,9 +11,11 @@ from pydantic import BaseModel, ValidationError
 from podium.api.v1alpha1 import API_VERSION, GROUP, KINDS
 from podium.api.v1alpha1.meta import NAME_PATTERN, Model, OpenModel
 from podium.core.definitions.findings import Report, did_you_mean, nearest
+from podium.core.definitions.kubernetes_yaml import compose, construct
 
 _TOP_LEVEL = ("apiVersion", "kind", "metadata", "spec", "status")
 _LONGEST_NAME = 253
+_NAMESPACE = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"
 
 
 @dataclass(frozen=True)
@@ -37,9 +39,10 @@ class Manifest:
 
     @property
     def namespace(self) -> str | None:
-        """metadata.namespace, if it is given."""
+        """metadata.namespace, if it is given as a text."""
         metadata = self.body.get("metadata")
-        return metadata.get("namespace") if isinstance(metadata, dict) else None
+        given = metadata.get("namespace") if isinstance(metadata, dict) else None
+        return given if isinstance(given, str) else None
 
     @property
     def is_ours(self) -> bool:
@@ -58,7 +61,7 @@ def read_manifests(text: str) -> list[Manifest]:
     """
     found: list[Manifest] = []
     try:
-        for node in yaml.compose_all(text, _Loader):
+        for node in compose(text):
             found.extend(_unroll(node))
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
@@ -114,20 +117,10 @@ def _parse(model: type[Model], spec: dict[str, Any], report: Report) -> Model | 
         return None
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML as Kubernetes reads it: there are no dates in JSON."""
-
-
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-
-
 def _unroll(node: yaml.Node | None) -> Iterator[Manifest]:
     if node is None or (isinstance(node, yaml.ScalarNode) and not node.value.strip()):
         return
-    value = _construct(node)
+    value = construct(node)
     if value is None:
         return
     if not isinstance(value, dict):
@@ -138,14 +131,6 @@ def _unroll(node: yaml.Node | None) -> Iterator[Manifest]:
             yield from _unroll(item)
     else:
         yield Manifest(value, node)
-
-
-def _construct(node: yaml.Node) -> Any:
-    loader = _Loader("")
-    try:
-        return loader.construct_document(node)
-    finally:
-        loader.dispose()
 
 
 def _find(node: yaml.Node, path: str) -> yaml.Node:
@@ -178,6 +163,13 @@ def _child(node: yaml.Node, key: str) -> yaml.Node | None:
 
 def _check_metadata(metadata: Any, report: Report) -> None:
     name = metadata.get("name") if isinstance(metadata, dict) else None
+    namespace = metadata.get("namespace") if isinstance(metadata, dict) else None
+    if namespace is not None and (not isinstance(namespace, str) or not re.match(_NAMESPACE, namespace)):
+        report.error(
+            "metadata.namespace",
+            f"{namespace!r} cannot be a namespace",
+            "use small letters, digits and '-', at most 63; a number in quotes",
+        )
     if name is None and isinstance(metadata, dict) and metadata.get("generateName"):
         return
     if not isinstance(name, str) or not name:

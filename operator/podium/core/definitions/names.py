@@ -62,6 +62,11 @@ def safe_ref(identifier: str) -> str:
     return f"n_{safe}" if safe[0].isdigit() else safe
 
 
+def head_of(expression: str) -> str:
+    """What stands before the first dot or bracket: whose value an expression is."""
+    return re.split(r"[.\[]", expression, maxsplit=1)[0]
+
+
 def name_nodes(ids: Iterable[tuple[str, str]], report: Report) -> dict[str, str]:
     """(path, id) of every node → id to reference name. Reports ids that are double, reserved or meet."""
     refs: dict[str, str] = {}
@@ -72,8 +77,11 @@ def name_nodes(ids: Iterable[tuple[str, str]], report: Report) -> dict[str, str]
             continue
         ref = safe_ref(identifier)
         refs[identifier] = ref
-        if ref in RESERVED_REFS:
-            report.error(path, f"the id {identifier!r} is a word of Conductor's own", "give another id")
+        if head_of(identifier) in RESERVED_REFS:
+            # `${workflow.step.output}` could be the run's or the node's.
+            report.error(
+                path, f"the id {identifier!r} begins with a word of Conductor's own", "give another id"
+            )
         elif ref in owner:
             report.error(
                 path,

@@ -6,7 +6,6 @@ from typing import Any
 
 from podium.core.definitions.constraints import check_tasks
 from podium.core.definitions.draft import Draft, Json
-from podium.core.definitions.expressions import DEEPEST
 from podium.core.definitions.findings import Report, did_you_mean, nearest
 from podium.core.definitions.names import Rules, translate_workflow_name
 from podium.core.definitions.revision import prune
@@ -64,6 +63,16 @@ def build_native(given: Json, around: Surroundings, report: Report) -> Draft:
     )
 
 
+def names_of_others(definition: Json) -> list[str]:
+    """The names of workflows in a definition and those inside of it, as they are in Conductor."""
+    names = [definition.get("failureWorkflow")]
+    for _, task in walk(definition["tasks"], inline=True):
+        holder, key, _ = _place_of_name(task)
+        names.append(holder.get(key) if isinstance(holder, dict) else None)
+        names.append((inline_definition(task) or {}).get("failureWorkflow"))
+    return [name for name in names if isinstance(name, str)]
+
+
 def _read_workflow(given: Json, path: str, around: Surroundings, report: Report) -> Json:
     """A definition (the whole, or one inside a SUB_WORKFLOW task) with only what Conductor keeps."""
     definition = _Reader(report).read_object(prune(given), WORKFLOW, path)
@@ -103,24 +112,72 @@ def _translate(name: str, path: str, around: Surroundings, report: Report) -> st
 
 def _translate_names(task: Json, path: str, around: Surroundings, report: Report) -> None:
     """Names of other workflows, and domains: where a definition could reach out of its namespace."""
+    holder, key, place = _place_of_name(task)
+    where = f"{path}.{place}"
+    if not isinstance(holder, dict) or _is_late(holder):
+        if holder is not None:
+            _check_late(holder, where, "an object", around, report)
+        return
+    if not _is_inline(task["type"], holder, where, around, report) and (name := holder.get(key)) is not None:
+        if isinstance(name, str):
+            holder[key] = _translate(name, f"{where}.{key}", around, report)
+        else:
+            # Conductor would take 5 as the name "5".
+            _check_late(name, f"{where}.{key}", "a text", around, report)
+        if task["type"] == "START_WORKFLOW" and holder[key] == f"{around.namespace}.{around.name}":
+            report.warning(f"{where}.{key}", "the workflow starts itself", "see to it that this ends")
+    if domains := holder.get("taskToDomain"):
+        _check_domains(domains, f"{where}.taskToDomain", around, report)
+
+
+def _place_of_name(task: Json) -> tuple[Any, str, str]:
+    """(what holds the name of the workflow that a task starts, its key there, the path of the holder)."""
     inputs = task.get("inputParameters") or {}
-    places: list[tuple[Any, str, str]] = []
-    if task["type"] == "SUB_WORKFLOW":
-        places.append((task.get("subWorkflowParam"), "name", f"{path}.subWorkflowParam"))
-    if task["type"] == "START_WORKFLOW":
-        places.append((inputs.get("startWorkflow"), "name", f"{path}.inputParameters.startWorkflow"))
-    if task["type"] == "FORK_JOIN_DYNAMIC":
-        places.append((inputs, "forkTaskWorkflow", f"{path}.inputParameters"))
-    for holder, key, where in places:
-        if not isinstance(holder, dict):
-            continue
-        # A definition that stands inline needs no name in Conductor.
-        if isinstance(holder.get(key), str) and not holder.get("workflowDefinition"):
-            holder[key] = _translate(holder[key], f"{where}.{key}", around, report)
-            if task["type"] == "START_WORKFLOW" and holder[key] == f"{around.namespace}.{around.name}":
-                report.warning(f"{where}.{key}", "the workflow starts itself", "see to it that this ends")
-        if domains := holder.get("taskToDomain"):
-            _check_domains(domains, f"{where}.taskToDomain", around, report)
+    match task["type"]:
+        case "SUB_WORKFLOW":
+            return task.get("subWorkflowParam"), "name", "subWorkflowParam"
+        case "START_WORKFLOW":
+            return inputs.get("startWorkflow"), "name", "inputParameters.startWorkflow"
+        case "FORK_JOIN_DYNAMIC":
+            return inputs, "forkTaskWorkflow", "inputParameters"
+        case _:
+            return None, "", ""
+
+
+def _is_inline(kind: str, holder: Json, where: str, around: Surroundings, report: Report) -> bool:
+    """Does the definition to start stand right here? Then Conductor looks at no name."""
+    if kind == "SUB_WORKFLOW" and (given := holder.get("workflowDefinition")) is not None:
+        if isinstance(given, dict) and not _is_late(given):
+            return True
+        _check_late(given, f"{where}.workflowDefinition", "a definition", around, report)
+    if kind == "START_WORKFLOW" and (given := holder.get("workflowDef")) is not None:
+        if isinstance(given, dict) and not _is_late(given):
+            report.error(
+                f"{where}.workflowDef",
+                "the expressions of a definition in START_WORKFLOW would be those of this workflow",
+                "make it a Workflow of its own and give its name",
+            )
+        else:
+            _check_late(given, f"{where}.workflowDef", "a definition", around, report)
+    return False
+
+
+def _check_late(given: Any, path: str, wanted: str, around: Surroundings, report: Report) -> None:
+    """What stands in the place of what says which workflow is meant: it may be an expression."""
+    if not _is_late(given):
+        report.error(path, f"{_short(given)} is not {wanted}", f"give {wanted}")
+    elif around.rules.isolation == "Namespace":
+        report.warning(
+            path,
+            f"which workflow {_short(given)} is can only be known when it runs",
+            f"see to it that it only names Workflows of {around.namespace}",
+        )
+
+
+def _is_late(given: Any) -> bool:
+    if isinstance(given, dict):
+        return given.get("_type") == "reference"
+    return isinstance(given, str) and "${" in given
 
 
 def _check_domains(domains: Any, path: str, around: Surroundings, report: Report) -> None:
@@ -141,11 +198,8 @@ class _Reader:
     def __init__(self, report: Report) -> None:
         self._report = report
 
-    def read_object(self, given: Json, fields: Mapping[str, Field], path: str, depth: int = 0) -> Json:
+    def read_object(self, given: Json, fields: Mapping[str, Field], path: str) -> Json:
         kept: Json = {}
-        if depth > DEEPEST:
-            self._report.error(path, f"nested deeper than {DEEPEST} levels", "use sub-workflows")
-            return kept
         for key, value in given.items():
             field = fields.get(key)
             if field is None:
@@ -166,30 +220,30 @@ class _Reader:
                     f"{path}.{key}", f"{value!r} is not a {key}", did_you_mean(value, field.choices)
                 )
             else:
-                kept[key] = self._read_value(value, field, f"{path}.{key}", depth + 1)
+                kept[key] = self._read_value(value, field, f"{path}.{key}")
         return kept
 
-    def _read_value(self, value: Any, field: Field, path: str, depth: int) -> Any:
+    def _read_value(self, value: Any, field: Field, path: str) -> Any:
         match field.kind:
             case "tasks":
                 return [
-                    self.read_object(task, field.fields, f"{path}[{index}]", depth)
+                    self.read_object(task, field.fields, f"{path}[{index}]")
                     for index, task in enumerate(value)
                 ]
             case "branches":
                 return [
-                    self._read_value(tasks, Field("tasks", [], field.fields), f"{path}[{index}]", depth)
+                    self._read_value(tasks, Field("tasks", [], field.fields), f"{path}[{index}]")
                     for index, tasks in enumerate(value)
                 ]
             case "cases":
                 return {
-                    case: self._read_value(tasks, Field("tasks", [], field.fields), f"{path}.{case}", depth)
+                    case: self._read_value(tasks, Field("tasks", [], field.fields), f"{path}.{case}")
                     for case, tasks in value.items()
                 }
             case "task definition":
-                return self.read_object(value, TASK_DEFINITION, path, depth)
+                return self.read_object(value, TASK_DEFINITION, path)
             case "sub workflow":
-                return self.read_object(value, SUB_WORKFLOW, path, depth)
+                return self.read_object(value, SUB_WORKFLOW, path)
             case _:
                 return value
 

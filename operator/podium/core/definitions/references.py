@@ -2,13 +2,13 @@
 
 import re
 from collections.abc import Iterator
-from typing import Any
 
 from podium.api.v1alpha1.workflow import WorkflowSpec
 from podium.api.v1alpha1.workflow_run import WorkflowRunSpec
 from podium.core.definitions.findings import Finding
+from podium.core.definitions.values import every_value
 
-_FORMS = ("flow", "graph", "stateMachine", "definition")
+_FORMS = ("spec.flow.", "spec.graph.", "spec.stateMachine.", "spec.definition.")
 
 
 def lint_references(run: WorkflowRunSpec, workflow: WorkflowSpec | None) -> Iterator[Finding]:
@@ -32,21 +32,10 @@ def lint_references(run: WorkflowRunSpec, workflow: WorkflowSpec | None) -> Iter
 
 
 def _broken_in(workflow: WorkflowSpec, field: str) -> Iterator[str]:
-    spec = workflow.model_dump(by_alias=True, exclude_none=True)
     use = re.compile(r"\$\{\s*workflow\.input\." + re.escape(field) + r"(?![\w-])[^}]*\}")
     whole = re.compile(r"\$\{\s*workflow\.input\." + re.escape(field) + r"\s*\}")
-    for form in _FORMS:
-        for path, text in _texts(spec.get(form), f"spec.{form}"):
-            if use.search(text) and not whole.fullmatch(text):
-                yield path
-
-
-def _texts(value: Any, path: str) -> Iterator[tuple[str, str]]:
-    if isinstance(value, str):
-        yield path, value
-    elif isinstance(value, dict):
-        for key, item in value.items():
-            yield from _texts(item, f"{path}.{key}")
-    elif isinstance(value, list):
-        for number, item in enumerate(value):
-            yield from _texts(item, f"{path}[{number}]")
+    for path, text, _ in every_value(workflow):
+        if not path.startswith(_FORMS) or not isinstance(text, str):
+            continue
+        if use.search(text) and not whole.fullmatch(text):
+            yield path

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from podium.api.v1alpha1.workflow import WorkflowSpec
@@ -26,6 +26,7 @@ _DEFINING = (
 )
 # What the metadata says about the meaning of a version; the owner and the hashes themselves are not.
 _MEANING = ("nodes", "inputSchema", "inputDefaults")
+_HASHES = ("hash", "specHash")
 _NODE = ("id", "type", "config", "dependsOn")
 _STEP = ("functionName", "inputPath", "resultPath", "nextStepId")
 _NOT_MEANING = ("version", "createTime", "updateTime", "createdBy", "updatedBy")
@@ -45,10 +46,11 @@ def hash_definition(definition: Json) -> str:
     return _digest(_normalise(meaning, WORKFLOW))
 
 
-def hash_spec(spec: WorkflowSpec) -> str:
+def hash_spec(spec: WorkflowSpec, others: Sequence[str] = ()) -> str:
     """16 hexadecimal digits over the parts of a spec that make the definition, as they were written.
 
     Nulls, defaults and what is informational (an editor's x and y, names for people) do not count.
+    `others`: what the names of other workflows came out as, which the operator's settings decide too.
     """
     written = spec.model_dump(by_alias=True, include=set(_DEFINING), exclude_defaults=True)
     if spec.flow is not None:
@@ -60,6 +62,8 @@ def hash_spec(spec: WorkflowSpec) -> str:
         machine = written["stateMachine"]
         steps = {step: _only(settings, _STEP) for step, settings in machine["steps"].items()}
         written["stateMachine"] = [machine["startAt"], steps]
+    if others:
+        written["others"] = [*others]
     return _digest(prune(written))
 
 
@@ -69,10 +73,20 @@ def same_definition(ours: Json, theirs: Json) -> bool:
     Times are ignored, values that it fills in, keys that it drops and hints too; the version and our
     owner mark only count if both sides have them.
     """
+    return _same_place(ours, theirs) and _digest(_meant(ours)) == _digest(_meant(theirs))
+
+
+def same_meaning(ours: Json, theirs: Json) -> bool:
+    """As `same_definition`, whatever hashes the two are marked with: is it only worded otherwise?"""
+    left, right = _meant(ours, hashes=False), _meant(theirs, hashes=False)
+    return _same_place(ours, theirs) and _digest(left) == _digest(right)
+
+
+def _same_place(ours: Json, theirs: Json) -> bool:
     for left, right in ((ours.get("version"), theirs.get("version")), (_owner(ours), _owner(theirs))):
         if left is not None and right is not None and left != right:
             return False
-    return _digest(_meant(ours)) == _digest(_meant(theirs))
+    return True
 
 
 def used_settings(definition: Json) -> frozenset[str]:
@@ -97,17 +111,18 @@ def _owner(definition: Json) -> Any:
     return mark.get("owner") if isinstance(mark, Mapping) else None
 
 
-def _bare(definition: Json) -> Json:
+def _bare(definition: Json, *, hashes: bool) -> Json:
     bare = {key: value for key, value in definition.items() if key not in _NOT_MEANING}
     metadata = dict(bare.get("metadata") or {})
     if isinstance(mark := metadata.get("podium"), Mapping):
-        metadata["podium"] = {key: value for key, value in mark.items() if key != "owner"}
+        left_out = ("owner",) if hashes else ("owner", *_HASHES)
+        metadata["podium"] = {key: value for key, value in mark.items() if key not in left_out}
     bare["metadata"] = metadata
     return bare
 
 
-def _meant(definition: Json) -> Json:
-    return _normalise(_bare(definition), WORKFLOW, hints=False)
+def _meant(definition: Json, *, hashes: bool = True) -> Json:
+    return _normalise(_bare(definition, hashes=hashes), WORKFLOW, hints=False)
 
 
 def _normalise(value: Mapping[str, Any], fields: Mapping[str, Field], *, hints: bool = True) -> Json:

@@ -16,6 +16,7 @@ from podium.core.definitions.documents import (
 from podium.core.definitions.draft import Draft, Json, build_simple_task
 from podium.core.definitions.findings import Report, did_you_mean, nearest
 from podium.core.definitions.names import check_generated, check_task_type, name_nodes
+from podium.core.definitions.values import DEEPEST
 
 _STEPS = "spec.stateMachine.steps"
 # Some 300 kB of definition, which Conductor reads again and again.
@@ -48,7 +49,8 @@ def build_state_machine(machine: StateMachine, report: Report) -> Draft:
             f"{whole} of {len(order)} steps take the whole document, each input larger than the last",
             "give them an inputPath",
         )
-    output = writer.read_whole("_merge_output")
+    # Not `_merge_output`: a step may be called output_0.
+    output = writer.read_whole("_result")
     check_generated(writer.added, names, _STEPS, report)
     ids = {names[step]: step for step in order}
     return Draft(tasks=writer.tasks, nodes=ids, names={step: names[step] for step in order}, output=output)
@@ -182,6 +184,8 @@ def _result_path(machine: StateMachine, step: str, report: Report) -> tuple[str,
     path = parse_document_path(text)
     if path is None or any(isinstance(part, int) for part in path):
         report.error(where, f"{text!r} is not a path of keys", "write it like .validationOutput")
+    elif len(path) > DEEPEST:
+        report.error(where, f"nested deeper than {DEEPEST} levels", "write the result at a shorter path")
     elif not path:
         report.error(
             where,

@@ -17,15 +17,17 @@ from podium.core.definitions.names import (
     conductor_name,
     translate_workflow_name,
 )
-from podium.core.definitions.native import Surroundings, build_native
+from podium.core.definitions.native import Surroundings, build_native, names_of_others
 from podium.core.definitions.revision import hash_definition, hash_spec, prune
 from podium.core.definitions.schedules import check_schedules
 from podium.core.definitions.schema import check_input
 from podium.core.definitions.settings import build_task_definitions, count_retries, seconds
 from podium.core.definitions.steps import build_state_machine
 from podium.core.definitions.tree import walk
+from podium.core.definitions.values import check_depth, every_value
 
 _WHOLE_FAILURE = re.compile(r"\$\{workflow\.input\.failedWorkflow(\.(tasks|workflowDefinition))?\}")
+_SAYING = ("spec.flow.", "spec.graph.", "spec.definition.", "spec.output.")
 # Without a time-out Conductor looks at a run so seldom that a lost worker is noticed minutes late.
 _NO_TIMEOUT_SECONDS = 365 * 24 * 3600
 
@@ -57,7 +59,13 @@ class Checked:
 def check_workflow(spec: WorkflowSpec, *, namespace: str, name: str, rules: Rules | None = None) -> Checked:
     """Compile and lint in one go. Half a second for 3,000 tasks: keep what comes of it."""
     report = Report()
-    compiled = _build(spec, namespace, name, rules or Rules(), report)
+    compiled = None
+    check_depth(spec, report)
+    if not report.failed:
+        try:
+            compiled = _build(spec, namespace, name, rules or Rules(), report)
+        except RecursionError:
+            report.error("spec", "nested too deep", "make it flatter")
     if report.failed:
         compiled = None
     # Not a part of the definition: a schedule that means nothing does not keep it from being registered.
@@ -80,6 +88,13 @@ def compile_workflow(
     if checked.compiled is None:
         raise InvalidWorkflow(list(checked.findings))
     return checked.compiled
+
+
+def defaults_of(spec: WorkflowSpec) -> Json:
+    """What a run gets for keys that its input leaves out: inputDefaults, and before them a template."""
+    template = (spec.definition or {}).get("inputTemplate")
+    made: Json = prune(template) if isinstance(template, dict) else {}
+    return {**made, **prune(spec.input_defaults or {})}
 
 
 def _build(spec: WorkflowSpec, namespace: str, name: str, rules: Rules, report: Report) -> Compiled | None:
@@ -176,15 +191,8 @@ def _embed(task: Json, settings: Mapping[str, Json]) -> None:
 
 def _warn_about_whole_failures(spec: WorkflowSpec, report: Report) -> None:
     """Conductor hands a failure workflow the whole failed run: megabytes, for each task that gets it."""
-    written = spec.model_dump(by_alias=True, include={"flow", "graph", "definition", "output"})
-    todo: list[tuple[str, Any]] = [("spec", written)]
-    while todo:
-        path, value = todo.pop()
-        if isinstance(value, dict):
-            todo += [(f"{path}.{key}", item) for key, item in value.items()]
-        elif isinstance(value, list):
-            todo += [(f"{path}[{index}]", item) for index, item in enumerate(value)]
-        elif isinstance(value, str) and _WHOLE_FAILURE.search(value):
+    for path, value, _ in every_value(spec):
+        if path.startswith(_SAYING) and isinstance(value, str) and _WHOLE_FAILURE.search(value):
             report.warning(
                 path,
                 "this passes the whole failed run on, with its definition and all its tasks",
@@ -203,9 +211,10 @@ def _finish(
     mark: Json = {"nodes": dict(draft.nodes)}
     if spec.input_schema is not None:
         mark["inputSchema"] = prune(spec.input_schema)
-    if spec.input_defaults is not None:
-        mark["inputDefaults"] = prune(spec.input_defaults)
+    if defaults := defaults_of(spec):
+        # Podium fills them in before it checks a run's input; Conductor does where it starts runs itself.
+        mark["inputDefaults"] = definition["inputTemplate"] = defaults
     definition["metadata"] = {**definition.get("metadata", {}), "podium": mark}
-    digest, spec_digest = hash_definition(definition), hash_spec(spec)
+    digest, spec_digest = hash_definition(definition), hash_spec(spec, names_of_others(definition))
     definition["metadata"]["podium"] |= {"hash": digest, "specHash": spec_digest}
     return Compiled(definition, digest, spec_digest, dict(draft.nodes), task_types, task_definitions)
