@@ -39,7 +39,7 @@ def parse_answer(body: bytes, fields: HealthFields) -> DeviceAnswer | NoAnswer:
     return DeviceAnswer(
         build=build,
         mac=_normal_mac(mac) if mac else None,
-        chip=text(fields.chip),
+        chip=text(fields.chip) or None,
         free_heap=whole(fields.free_heap),
         partition=text(fields.partition, _LONGEST_WORD),
         ota_state=text(fields.ota_state, _LONGEST_WORD),
