@@ -169,6 +169,15 @@ async def test_a_process_that_died_at_rest_is_replaced(processes, tmp_path):
     assert second.status == "COMPLETED"
 
 
+async def test_a_process_that_dies_at_rest_unnoticed_costs_no_attempt(processes, tmp_path):
+    first = await processes.run("busy_count", {}, context(tmp_path))
+    # It is given the next task before anybody can know that it is dying.
+    os.kill(first.output["pid"], 9)
+    second = await processes.run("busy_count", {}, context(tmp_path))
+    assert second.status == "COMPLETED"
+    assert second.output["pid"] != first.output["pid"]
+
+
 async def test_a_process_that_is_not_needed_any_more_goes(processes, tmp_path, monkeypatch):
     monkeypatch.setattr("podium_workers.runtime.processes.IDLE_SECONDS", 0.0)
     ended = await processes.run("busy_count", {}, context(tmp_path))

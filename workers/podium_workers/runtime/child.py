@@ -116,6 +116,7 @@ def main() -> None:
     channel.send(ready=True)
     while (order := channel.receive()) is not None:
         forward.order = order["order"]
+        channel.send(order=order["order"], begun=True)
         channel.send(order=order["order"], outcome=dataclasses.asdict(_run(functions, order, channel)))
 
 

@@ -49,6 +49,8 @@ class _Child:
         self._reader = reader
         self._writer = writer
         self._watch = asyncio.create_task(self._until_gone())
+        self.begun = 0
+        """The last order that it has begun."""
 
     async def send(self, message: Mapping[str, Any]) -> None:
         """A process that is gone is noticed when its answer is waited for."""
@@ -63,16 +65,6 @@ class _Child:
             return dict(json.loads(await self._reader.readexactly(size)))
         except (asyncio.IncompleteReadError, ConnectionError):
             return None
-
-    def is_gone(self) -> bool:
-        """Whether the process has ended, as the kernel says where it can: the loop hears of it later."""
-        if self.process.returncode is not None or not hasattr(os, "waitid"):
-            return self.process.returncode is not None
-        try:
-            options = os.WEXITED | os.WNOHANG | os.WNOWAIT
-            return os.waitid(os.P_PID, self.process.pid, options) is not None
-        except ChildProcessError:
-            return True  # the loop has buried it
 
     async def last_words(self) -> Outcome:
         """What its end says of the attempt."""
@@ -123,22 +115,27 @@ class Processes:
     async def run(self, name: str, data: Mapping[str, Any], context: TaskContext) -> Outcome:
         """Runs one task. The process's own end is a failure that says how; if cancelled, it is killed."""
         async with self._turns:
-            try:
-                child = self._rested() or await self._start()
-            except (_NotStartedError, OSError) as error:
-                last = str(error).strip().splitlines()[-1:] or ["no reason given"]
-                reason = f"a process for {name} could not be started: {last[0]}"
-                return Outcome("FAILED", reason=reason, kind="exception", trace=str(error))
-            try:
-                outcome = await _served(child, next(self._orders), name, data, context)
-            except BaseException:
+            while True:
+                rested = self._rested()
+                try:
+                    child = rested or await self._start()
+                except (_NotStartedError, OSError) as error:
+                    last = str(error).strip().splitlines()[-1:] or ["no reason given"]
+                    reason = f"a process for {name} could not be started: {last[0]}"
+                    return Outcome("FAILED", reason=reason, kind="exception", trace=str(error))
+                order = next(self._orders)
+                try:
+                    outcome = await _served(child, order, name, data, context)
+                except BaseException:
+                    self._drop(child)
+                    raise
+                if outcome is not None:
+                    self._rest(child)
+                    return outcome
                 self._drop(child)
-                raise
-            if outcome is None:
-                self._drop(child)
-                return await child.last_words()
-            self._rest(child)
-            return outcome
+                if rested is None or child.begun == order:
+                    return await child.last_words()
+                # It died at rest, which nobody knew yet: the task was not begun.
 
     def kill(self) -> None:
         """Ends all at once, busy or not."""
@@ -200,7 +197,7 @@ class Processes:
     def _rested(self) -> _Child | None:
         while self._idle:
             _, child = self._idle.pop()
-            if not child.is_gone():
+            if child.process.returncode is None:
                 return child
             self._drop(child)
         return None
@@ -233,6 +230,8 @@ async def _served(
         if message.get("order") != number:
             continue  # of a thread that an earlier function has left behind
         match message:
+            case {"begun": _}:
+                child.begun = number
             case {"line": line}:
                 context.log(line)
             case {"extend": _}:
