@@ -61,3 +61,10 @@ async def webhook() -> AsyncIterator[Webhook]:
     """Answers 200, unless told otherwise."""
     async with Webhook() as hook:
         yield hook
+
+
+@pytest.fixture
+def ota_on_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Devices fetch images from this machine's loopback, at a port that is free."""
+    monkeypatch.setenv("PODIUM_OTA_HOST", "127.0.0.1")
+    monkeypatch.setenv("PODIUM_OTA_PORT", "0")

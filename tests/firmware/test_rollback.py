@@ -20,10 +20,7 @@ HOLDER = "device/default/k1-07"
 CHECK = {"within": "6s", "interval": "100ms"}
 
 
-@pytest.fixture(autouse=True)
-def loopback(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PODIUM_OTA_HOST", "127.0.0.1")
-    monkeypatch.setenv("PODIUM_OTA_PORT", "0")
+pytestmark = pytest.mark.usefixtures("ota_on_loopback")
 
 
 @pytest.fixture

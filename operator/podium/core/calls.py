@@ -13,6 +13,7 @@ from typing import Any
 from podium.api.v1alpha1.workflow import WorkflowSpec
 from podium.core.definitions.names import conductor_name
 from podium.core.objects import Workflow
+from podium.core.values import every_object
 from podium.ports import Json
 
 
@@ -85,18 +86,12 @@ def _names(workflow: Workflow) -> frozenset[str]:
 
 
 def _calls_in(value: Any) -> Iterator[Call]:
-    todo = [value]
-    while todo:
-        value = todo.pop()
-        if isinstance(value, list):
-            todo += value
-        elif isinstance(value, dict):
-            todo += value.values()
-            for holder in (value.get("subWorkflowParam"), value.get("startWorkflow")):
-                if isinstance(holder, dict):
-                    yield from _call(holder.get("name"), holder.get("version"))
-            yield from _call(value.get("forkTaskWorkflow"), value.get("forkTaskWorkflowVersion"))
-            yield from _call(value.get("failureWorkflow"), value.get("failureWorkflowVersion"))
+    for at in every_object(value):
+        for holder in (at.get("subWorkflowParam"), at.get("startWorkflow")):
+            if isinstance(holder, dict):
+                yield from _call(holder.get("name"), holder.get("version"))
+        yield from _call(at.get("forkTaskWorkflow"), at.get("forkTaskWorkflowVersion"))
+        yield from _call(at.get("failureWorkflow"), at.get("failureWorkflowVersion"))
 
 
 def _call(name: Any, version: Any) -> Iterator[Call]:

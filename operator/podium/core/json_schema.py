@@ -19,6 +19,8 @@ from jsonschema.validators import extend
 from referencing import Registry
 from referencing.exceptions import Unresolvable
 
+from podium.core.values import every_object
+
 __all__ = ["TooMuch", "Unresolvable", "find_errors", "find_schema_errors"]
 
 # About a second on a machine of 2020.
@@ -67,6 +69,10 @@ def find_errors(schema: Any, value: Any) -> list[ValidationError]:
 
     Raises TooMuch; Unresolvable for a $ref that leads nowhere or outside: nothing is fetched.
     """
+    used = {key for at in every_object(schema) for key in at}
+    if used >= {"unevaluatedProperties", "patternProperties"}:
+        # The library searches with these patterns out of our reach.
+        raise TooMuch("has unevaluatedProperties beside patternProperties: use additionalProperties")
     return _check(_Bounded(schema, format_checker=_FORMATS, registry=Registry()), value)
 
 
@@ -119,27 +125,6 @@ def _additional_properties(
     return _STOCK["additionalProperties"](validator, inner, instance, schema)
 
 
-def _unevaluated_properties(
-    validator: Any, inner: Any, instance: Any, schema: Any
-) -> Iterator[ValidationError] | None:
-    if _has_pattern_properties(schema):
-        raise TooMuch("has unevaluatedProperties beside patternProperties: use additionalProperties")
-    return _STOCK["unevaluatedProperties"](validator, inner, instance, schema)
-
-
-def _has_pattern_properties(schema: Any) -> bool:
-    todo = [schema]
-    while todo:
-        at = todo.pop()
-        if isinstance(at, dict):
-            if "patternProperties" in at:
-                return True
-            todo.extend(at.values())
-        elif isinstance(at, list):
-            todo.extend(at)
-    return False
-
-
 def _unique_items(validator: Any, wanted: Any, instance: Any, _schema: Any) -> Iterator[ValidationError]:
     if not wanted or not validator.is_type(instance, "array"):
         return
@@ -179,7 +164,6 @@ _OWN: dict[str, Keyword] = {
     "pattern": _pattern,
     "patternProperties": _pattern_properties,
     "additionalProperties": _additional_properties,
-    "unevaluatedProperties": _unevaluated_properties,
     "uniqueItems": _unique_items,
 }
 _FORMATS = Draft202012Validator.FORMAT_CHECKER

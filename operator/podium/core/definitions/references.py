@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from podium.api.v1alpha1.workflow import WorkflowSpec
 from podium.api.v1alpha1.workflow_run import WorkflowRunSpec
 from podium.core.definitions.findings import Finding
-from podium.core.definitions.values import every_value
+from podium.core.values import every_value
 
 _FORMS = ("spec.flow.", "spec.graph.", "spec.stateMachine.", "spec.definition.")
 
@@ -34,7 +34,7 @@ def lint_references(run: WorkflowRunSpec, workflow: WorkflowSpec | None) -> Iter
 def _broken_in(workflow: WorkflowSpec, field: str) -> Iterator[str]:
     use = re.compile(r"\$\{\s*workflow\.input\." + re.escape(field) + r"(?![\w-])[^}]*\}")
     whole = re.compile(r"\$\{\s*workflow\.input\." + re.escape(field) + r"\s*\}")
-    for path, text, _ in every_value(workflow):
+    for path, text, _ in every_value(workflow, "spec"):
         if not path.startswith(_FORMS) or not isinstance(text, str):
             continue
         if use.search(text) and not whole.fullmatch(text):

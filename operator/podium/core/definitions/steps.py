@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from podium.api.v1alpha1.workflow import StateMachine
+from podium.core.definitions.depth import DEEPEST
 from podium.core.definitions.documents import (
     PUT_ALL,
     MissingPath,
@@ -16,7 +17,6 @@ from podium.core.definitions.documents import (
 from podium.core.definitions.draft import Draft, Json, build_simple_task
 from podium.core.definitions.findings import Report, did_you_mean, nearest
 from podium.core.definitions.names import check_generated, check_task_type, name_nodes
-from podium.core.definitions.values import DEEPEST
 
 _STEPS = "spec.stateMachine.steps"
 # Some 300 kB of definition, which Conductor reads again and again.

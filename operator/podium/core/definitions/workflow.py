@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from podium.api.v1alpha1.workflow import WorkflowSpec
+from podium.core.definitions.depth import check_depth
 from podium.core.definitions.draft import Draft, Json
 from podium.core.definitions.expressions import translate
 from podium.core.definitions.findings import Finding, InvalidWorkflow, Report
@@ -24,7 +25,7 @@ from podium.core.definitions.schema import check_input
 from podium.core.definitions.settings import build_task_definitions, count_retries, seconds
 from podium.core.definitions.steps import build_state_machine
 from podium.core.definitions.tree import walk
-from podium.core.definitions.values import check_depth, every_value
+from podium.core.values import every_value
 
 _WHOLE_FAILURE = re.compile(r"\$\{workflow\.input\.failedWorkflow(\.(tasks|workflowDefinition))?\}")
 _SAYING = ("spec.flow.", "spec.graph.", "spec.definition.", "spec.output.")
@@ -191,7 +192,7 @@ def _embed(task: Json, settings: Mapping[str, Json]) -> None:
 
 def _warn_about_whole_failures(spec: WorkflowSpec, report: Report) -> None:
     """Conductor hands a failure workflow the whole failed run: megabytes, for each task that gets it."""
-    for path, value, _ in every_value(spec):
+    for path, value, _ in every_value(spec, "spec"):
         if path.startswith(_SAYING) and isinstance(value, str) and _WHOLE_FAILURE.search(value):
             report.warning(
                 path,

@@ -9,6 +9,7 @@ from podium.api.v1alpha1.workflow import RateLimit, TaskSettings
 from podium.core.durations import parse_duration
 from podium.core.objects import Workflow
 from podium.core.pools.demand import TaskLimit
+from podium.core.values import every_object
 from podium.ports import Json
 
 NO_LIMIT = timedelta(days=1)
@@ -87,15 +88,9 @@ def _join(uses: list[TypeUse]) -> TypeUse:
 
 def _own_definitions(value: Any) -> Iterator[tuple[str, Json]]:
     """(task type, taskDefinition) of the tasks in a definition, at any depth."""
-    todo = [value]
-    while todo:
-        value = todo.pop()
-        if isinstance(value, list):
-            todo += value
-        elif isinstance(value, dict):
-            todo += value.values()
-            if isinstance(own := value.get("taskDefinition"), dict) and own:
-                yield str(value.get("name") or ""), own
+    for at in every_object(value):
+        if isinstance(own := at.get("taskDefinition"), dict) and own:
+            yield str(at.get("name") or ""), own
 
 
 def _read_definition(own: Json) -> TypeUse:

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from core.definitions.shapes import LAW, Json, compiled, lint, native, says, simple, spec_of
 from podium.api.v1alpha1.workflow_run import WorkflowRunSpec
 from podium.core.definitions import Finding, lint_workflow
+from podium.core.definitions.depth import DEEPEST
 from podium.core.definitions.references import lint_references
-from podium.core.definitions.values import DEEPEST, every_value
+from podium.core.values import every_value
 
 
 def deep(levels: int, bottom: Any = "x") -> Any:
@@ -124,7 +125,7 @@ def test_every_value_is_seen_once_with_its_level(value: Any) -> None:
 
     found = [
         (item, level)
-        for path, item, level in every_value(spec_of(flow=flow(value)))
+        for path, item, level in every_value(spec_of(flow=flow(value)), "spec")
         if path.startswith("spec.flow.nodes[0].config.x")
     ]
     assert found == count(value, 5)
